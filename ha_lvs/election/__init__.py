@@ -1,0 +1,1 @@
+"""Who is active: VRRP as a pure machine of (state, event, now). The elector process runs it."""

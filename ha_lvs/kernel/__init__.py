@@ -1,0 +1,1 @@
+"""The only room that talks to the kernel's network configuration. Effects are thin; decisions are made elsewhere."""
