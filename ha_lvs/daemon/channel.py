@@ -134,7 +134,7 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
-    return {name: to_json(getattr(value, name)) for name in _fields(type(value))}
+    return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
 def from_json(kind: type[T], data: Any) -> T:
@@ -143,13 +143,13 @@ def from_json(kind: type[T], data: Any) -> T:
     Errors: ChannelError when the data does not fit the type.
     """
     try:
-        return typing.cast(T, _build(kind, data))
+        return typing.cast("T", _build(kind, data))
     except (TypeError, ValueError, KeyError, AttributeError) as problem:
         raise ChannelError(f"a frame does not fit {kind.__name__}: {problem}") from problem
 
 
 @functools.cache
-def _fields(kind: type) -> dict[str, Any]:
+def _fields(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
@@ -170,7 +170,7 @@ def _build(kind: Any, data: Any) -> Any:
         return data
     if kind in (IPv4Address, IPv6Address) or issubclass(kind, enum.Enum):
         return kind(data)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return kind(**{name: _build(hint, data[name]) for name, hint in _fields(kind).items()})
     return float(data) if kind is float else data
 

@@ -1,0 +1,122 @@
+"""The guardian's children: started with inherited channels, watched by pidfd, restarted when they die.
+
+The guardian keeps both ends of every channel, so a child that is started again gets the same channel as before and its
+partners notice nothing but a `Hello`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ha_lvs.daemon.channel import to_json
+from ha_lvs.daemon.process import monotonic
+
+RESTART_FIRST_S = 0.1
+RESTART_MAX_S = 5.0
+CALM_AFTER_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """How to start a child.
+
+    Arguments:
+        name: `elector`, `director` or `prober`, the module below `ha_lvs.daemon`.
+        fds: option name to the inherited file descriptor.
+        options: further arguments.
+        part: its part of the config, handed over in memory; None when it needs none.
+        alive_s: seconds without a sign of life after which it counts as stuck.
+    """
+
+    name: str
+    fds: Mapping[str, int]
+    options: tuple[str, ...] = ()
+    part: object = None
+    alive_s: float = 10.0
+
+
+@dataclass(slots=True)
+class Child:
+    """A child process and its history."""
+
+    spec: Spec
+    died: Callable[[Child, int], None]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    alive_at: float = 0.0
+    restarts: int = 0
+    delay_s: float = RESTART_FIRST_S
+    spoke: bool = False
+    _pidfd: int = field(default=-1)
+
+    def start(self) -> None:
+        """Starts the process; `died(child, exit code)` is called in the running loop when it ends."""
+        arguments = [sys.executable, "-m", f"ha_lvs.daemon.{self.spec.name}", *self.spec.options]
+        fds = dict(self.spec.fds)
+        part_fd = -1
+        if self.spec.part is not None:
+            part_fd = fds["--part-fd"] = _memory_file(self.spec.name, self.spec.part)
+        for option, fd in fds.items():
+            arguments += [option, str(fd)]
+        try:
+            self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, pass_fds=tuple(fds.values()))
+        finally:
+            if part_fd >= 0:
+                os.close(part_fd)
+        self.started_at = self.alive_at = monotonic()
+        self.spoke = False
+        self._pidfd = os.pidfd_open(self.process.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
+
+    def alive(self) -> None:
+        """Notes a sign of life."""
+        self.alive_at = monotonic()
+        self.spoke = True
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists."""
+        return self.process is not None
+
+    def kill(self) -> None:
+        """Ends the process at once, stopped or not."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+
+    def next_delay_s(self) -> float:
+        """How long to wait before the next start: growing while it keeps dying young."""
+        if monotonic() - self.started_at > CALM_AFTER_S:
+            self.delay_s = RESTART_FIRST_S
+        delay_s, self.delay_s = self.delay_s, min(self.delay_s * 2, RESTART_MAX_S)
+        return delay_s
+
+    def _ended(self) -> None:
+        process = self.process
+        if process is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        code = process.wait()
+        self.process = None
+        self.died(self, code)
+
+
+def _memory_file(name: str, part: object) -> int:
+    fd = os.memfd_create(f"ha-lvs-{name}", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as stream:
+        stream.write(json.dumps(to_json(part)).encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def describe_exit(code: int) -> str:
+    """An exit code of `subprocess` in words."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

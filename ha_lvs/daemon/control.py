@@ -1,0 +1,81 @@
+"""The control socket of a running director: one JSON line in, one JSON document out.
+
+It lives in the runtime directory, so whoever may enter that directory may ask. Clients are synchronous on purpose: the
+command line and the drills use them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ha_lvs.errors import PlatformError
+
+SOCKET_NAME = "control.sock"
+DEFAULT_RUNTIME_DIR = Path("/run/ha-lvs")
+_REQUEST_BYTES = 64 * 1024
+_TIMEOUT_S = 10.0
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+async def serve(runtime_dir: Path, handle: Handler) -> asyncio.AbstractServer:
+    """Listens on the control socket; `handle` answers each request.
+
+    Arguments:
+        runtime_dir: where the socket is made; a stale one is replaced.
+        handle: takes the request, returns the answer; its exceptions reach the client as text.
+    """
+    path = runtime_dir / SOCKET_NAME
+    path.unlink(missing_ok=True)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = json.loads(await asyncio.wait_for(reader.readline(), _TIMEOUT_S))
+            answer = handle(request)
+        except (ValueError, TypeError, AttributeError, TimeoutError) as problem:
+            answer = {"error": f"not a request: {problem}"}
+        except Exception as problem:  # whatever is wrong here must reach the person who asked, and harm nobody else
+            answer = {"error": str(problem) or type(problem).__name__}
+        try:
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+        except OSError:
+            pass  # the client has gone
+
+    server = await asyncio.start_unix_server(talk, path, limit=_REQUEST_BYTES)
+    path.chmod(0o660)
+    return server
+
+
+def query(runtime_dir: Path, verb: str = "status", timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
+    """Asks the director that runs with this runtime directory.
+
+    Arguments:
+        runtime_dir: as given to `ha-lvs run`.
+        verb: what to ask for.
+        timeout_s: how long an answer may take.
+
+    Errors: PlatformError when no director answers there.
+    """
+    path = runtime_dir / SOCKET_NAME
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(timeout_s)
+            sock.connect(str(path))
+            sock.sendall(json.dumps({"verb": verb}).encode() + b"\n")
+            answer = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+        found: dict[str, Any] = json.loads(answer)
+    except (OSError, ValueError) as problem:
+        raise PlatformError(
+            f"no director answers at {path} ({problem}); is `ha-lvs run` up, and is --runtime-dir the same as its own?"
+        ) from problem
+    if "error" in found:
+        raise PlatformError(f"the director at {path} says: {found['error']}")
+    return found

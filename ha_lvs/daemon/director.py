@@ -1,0 +1,263 @@
+"""The director process: brings roles, verdicts and the config together, writes IPVS, answers the control socket.
+
+A director without services needs no IPVS and only tells its status. It leaves the kernel alone when the guardian dies,
+and as configured (`ipvs.on_stop`) when it is told to stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ha_lvs import __version__
+from ha_lvs.daemon import control
+from ha_lvs.daemon.channel import (
+    Alive,
+    Channel,
+    EndpointState,
+    Hello,
+    InstanceState,
+    LogRecord,
+    Stop,
+    WatchEndpoints,
+    from_json,
+)
+from ha_lvs.daemon.pool import Outcome, Pool
+from ha_lvs.daemon.process import set_process_name
+from ha_lvs.errors import ChannelError, HaLvsError, KernelError
+from ha_lvs.kernel.ipvs import Ipvs
+from ha_lvs.model import DirectorPart, ServerState
+from ha_lvs.observe import logs
+
+log = structlog.get_logger()
+
+ALIVE_EVERY_S = 1.0
+RETRY_S = 1.0
+ENDPOINTS_PER_FRAME = 50
+STEPS_LOGGED = 20
+
+
+class Director:
+    """The process's state and its loop.
+
+    Arguments:
+        part: the director's part of the config.
+        guardian, elector, prober: channels to them.
+        pool: the services in the kernel; None when there are none.
+        runtime_dir: where the control socket is.
+    """
+
+    def __init__(
+        self,
+        part: DirectorPart,
+        guardian: Channel,
+        elector: Channel,
+        prober: Channel,
+        pool: Pool | None,
+        runtime_dir: Path,
+    ) -> None:
+        self._part = part
+        self._guardian, self._elector, self._prober = guardian, elector, prober
+        self._pool = pool
+        self._runtime_dir = runtime_dir
+        self._instances: dict[str, InstanceState] = {}
+        self._unsent: list[WatchEndpoints] = []
+        self._wake = asyncio.Event()
+        self._expecting_change = True  # whether the next pass has a cause; steps without one are drift
+        self._stopping = False
+        self._planned = False
+
+    async def run(self) -> None:
+        """Works until told to stop or until the guardian is gone."""
+        loop = asyncio.get_running_loop()
+        for channel, take in (
+            (self._guardian, self._from_guardian),
+            (self._elector, self._from_elector),
+            (self._prober, self._from_prober),
+        ):
+            loop.add_reader(channel.fileno(), self._read, channel, take)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: None)  # the guardian decides
+        server = await control.serve(self._runtime_dir, self._answer)
+        self._elector.send(Hello())
+        self._prober.send(Hello())
+        self._watch_all()
+        beat = asyncio.create_task(self._beat())
+        try:
+            await self._reconcile_loop()
+        finally:
+            beat.cancel()
+            server.close()
+            (self._runtime_dir / control.SOCKET_NAME).unlink(missing_ok=True)
+        if self._planned and self._pool is not None:
+            self._tell(self._pool.finish(), expected=True)
+
+    # -------------------------------------------------------------------------------------- reconciling
+
+    async def _reconcile_loop(self) -> None:
+        while not self._stopping:
+            wait_s = self._part.reconcile_interval_s
+            if self._pool is not None:
+                expected, self._expecting_change = self._expecting_change, False
+                try:
+                    outcome = self._pool.reconcile()
+                    self._tell(outcome, expected)
+                    if outcome.failures:
+                        wait_s, self._expecting_change = RETRY_S, True
+                except KernelError as problem:
+                    log.error("IPVS cannot be read", detail=str(problem))
+                    wait_s, self._expecting_change = RETRY_S, True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+            self._wake.clear()
+
+    def _changed(self) -> None:
+        self._expecting_change = True
+        self._wake.set()
+
+    def _tell(self, outcome: Outcome, expected: bool) -> None:
+        failed = {failure.step for failure in outcome.failures}
+        done = [step for step in outcome.steps if step not in failed]
+        event = "kernel changed" if expected else "kernel had drifted; repaired"
+        write = log.info if expected else log.warning
+        for step in done[:STEPS_LOGGED]:
+            write(event, step=str(step))
+        if len(done) > STEPS_LOGGED:
+            write(event, more_steps=len(done) - STEPS_LOGGED)
+        for failure in outcome.failures[:STEPS_LOGGED]:
+            log.error("kernel refused a step; it will be tried again", step=str(failure.step), detail=failure.message)
+
+    # ----------------------------------------------------------------------------------------- channels
+
+    def _read(self, channel: Channel, take: Callable[[Any], None]) -> None:
+        try:
+            for frame in channel.receive():
+                take(frame)
+        except ChannelError as problem:
+            log.error("frame ignored", detail=str(problem))
+        if channel.closed:
+            asyncio.get_running_loop().remove_reader(channel.fileno())
+            if channel is self._guardian:
+                self._stopping = True
+                self._wake.set()
+
+    def _from_guardian(self, frame: Any) -> None:
+        if isinstance(frame, Stop):
+            self._stopping = self._planned = True
+            self._wake.set()
+
+    def _from_elector(self, frame: Any) -> None:
+        if isinstance(frame, InstanceState):
+            self._instances[frame.instance] = frame
+            if self._pool is not None and self._pool.roles.get(frame.instance) is not frame.role:
+                self._pool.roles[frame.instance] = frame.role
+                self._changed()
+
+    def _from_prober(self, frame: Any) -> None:
+        if isinstance(frame, Hello):
+            self._watch_all()
+        elif isinstance(frame, LogRecord):
+            logs.from_record(frame)
+        elif isinstance(frame, EndpointState) and self._pool is not None:
+            for service, server in self._pool.verdict(frame):
+                write = log.warning if frame.state is ServerState.DOWN else log.info
+                write(f"server {frame.state.value}", service=service, server=server, reason=frame.reason)
+                self._changed()
+
+    def _watch_all(self) -> None:
+        endpoints = [] if self._pool is None else self._pool.endpoints()
+        self._unsent = [
+            WatchEndpoints(tuple(endpoints[at : at + ENDPOINTS_PER_FRAME]))
+            for at in range(0, len(endpoints), ENDPOINTS_PER_FRAME)
+        ]
+        self._send_watches()
+
+    def _send_watches(self) -> None:
+        while self._unsent and self._prober.send(self._unsent[0]):
+            self._unsent.pop(0)
+
+    async def _beat(self) -> None:
+        while True:
+            self._guardian.send(Alive())
+            self._send_watches()
+            await asyncio.sleep(ALIVE_EVERY_S)
+
+    # ------------------------------------------------------------------------------------------- status
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("verb") != "status":
+            return {"error": f"unknown verb {request.get('verb')!r}; known: status"}
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """What `ha-lvs status --json` prints."""
+        nothing = {"services": {}, "sync": {"role": "off", "coverage": None}, "failed_steps": []}
+        return {
+            "cluster": self._part.cluster,
+            "node": self._part.node,
+            "version": __version__,
+            "config_digest": self._part.config_digest,
+            "instances": {config.name: self._instance_status(config.name) for config in self._part.instances},
+            **(nothing if self._pool is None else self._pool.status()),
+        }
+
+    def _instance_status(self, name: str) -> dict[str, Any]:
+        config = next(each for each in self._part.instances if each.name == name)
+        state = self._instances.get(name)
+        return {
+            "role": "initialize" if state is None else state.role.value,
+            "priority": config.priority,
+            "effective_priority": config.priority,
+            "since": None if state is None else datetime.fromtimestamp(state.since_s, UTC).isoformat(),
+            "transitions": 0 if state is None else state.transitions,
+            "reason": "" if state is None else state.reason,
+            "virtual_ips": [str(ip) for ip in config.virtual_ips],
+            "holding": state is not None and state.holding,
+            "peer": None
+            if state is None or not state.peer
+            else {"address": state.peer, "priority": state.peer_priority},
+        }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `python -m ha_lvs.daemon.director`; returns the exit code."""
+    parser = argparse.ArgumentParser(description="the director process of ha-lvs run; started by the guardian")
+    for option in ("--part-fd", "--guardian-fd", "--elector-fd", "--prober-fd"):
+        parser.add_argument(option, type=int, required=True)
+    parser.add_argument("--runtime-dir", type=Path, required=True)
+    parser.add_argument("--log-level", default="info")
+    options = parser.parse_args(arguments)
+    set_process_name("ha-lvs-director")
+    logs.configure(options.log_level)
+    with os.fdopen(options.part_fd, "rb") as stream:
+        part = from_json(DirectorPart, json.load(stream))
+    guardian, elector, prober = map(Channel.from_fd, (options.guardian_fd, options.elector_fd, options.prober_fd))
+    try:
+        with contextlib.ExitStack() as stack:
+            pool = None
+            if part.services or part.sync is not None:
+                pool = Pool(part, stack.enter_context(Ipvs()), options.runtime_dir)
+                if pool.ownership.problem:
+                    log.warning("ownership unknown", detail=pool.ownership.problem)
+                for service, server in sorted(pool.adopted, key=str):
+                    log.info("server adopted from the kernel", service=str(service), server=str(server))
+            asyncio.run(Director(part, guardian, elector, prober, pool, options.runtime_dir).run())
+    except HaLvsError as problem:
+        log.error("director cannot run", detail=str(problem))
+        return problem.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,371 @@
+"""The IPVS of this network namespace: reads its state, takes steps on it.
+
+Rules that hold here:
+* The socket belongs to the network namespace of the thread that opens it and stays there.
+* Requests go out about a hundred in one `send`. The kernel works through all of them, in order and whatever
+  becomes of each, before `send` returns; each one's answer is found by its sequence number.
+* A batch is bounded in bytes by the send buffer and in number by the receive buffer, where its answers wait
+  for us.
+* A step that the kernel refuses comes back as a `StepFailure` and stops no other.
+* Nothing here decides: no flush, no clean-up, only the steps that were given.
+
+pyroute2 is used for the look-up of the family, which needs its attribute trees once. Its sockets are asyncio
+transports since 0.9: each reply is parsed into a tree of objects on an event loop of its own, which cannot
+run inside the director's. So the messages of the look-up and all batches travel on a plain netlink socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from pyroute2.netlink import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, ctrlmsg
+
+from ha_lvs.errors import KernelError, PlatformError, WireError
+from ha_lvs.model import DestinationKey, ServiceEntry, ServiceKey, SyncDaemon
+from ha_lvs.plan.desired import KernelState, service_entry
+from ha_lvs.plan.steps import (
+    AddDestination,
+    AddService,
+    DeleteDestination,
+    DeleteService,
+    SetDestination,
+    SetService,
+    StartSync,
+    Step,
+    StepFailure,
+    StopSync,
+)
+from ha_lvs.wire import ipvs_netlink as requests
+from ha_lvs.wire.ipvs_constants import IPVS_GENL_NAME, NLM_F_REQUEST
+from ha_lvs.wire.ipvs_rows import Body, DaemonRow, DestinationRow, InfoRow, Message, Reply, ServiceRow, decode
+
+BATCH_MESSAGES = 100
+BATCH_BYTES = 32 * 1024
+RECEIVE_BUFFER = 4 * 1024 * 1024
+ANSWER_TIMEOUT_S = 10.0
+DUMP_ATTEMPTS = 10
+
+_DATAGRAM = 64 * 1024
+_SO_RCVBUFFORCE = 33
+_SOL_NETLINK = 270
+_NETLINK_GENERIC = 16
+_NETLINK_CAP_ACK = 10
+_NETLINK_EXT_ACK = 11
+_SEQUENCES = 0x7FFFFFFF
+
+_NO_FAMILY = (
+    "this kernel has no IPVS: load it with `modprobe ip_vs` and name it in /etc/modules-load.d/; "
+    "where the module is missing, install the distribution's full kernel package "
+    "(Debian: linux-image-amd64, Ubuntu: linux-modules-extra)"
+)
+_NO_PERMISSION = (
+    "this process may not use IPVS: it needs CAP_NET_ADMIN in its network namespace; "
+    "run it as root or give its unit `AmbientCapabilities=CAP_NET_ADMIN`"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Connections of a destination: established ones, others that are still remembered, and clients held to
+    it."""
+
+    active: int
+    inactive: int
+    persistent: int
+
+
+class Ipvs:
+    """The IPVS of the network namespace of whoever enters the context.
+
+    Errors of every method: KernelError when a dump is refused or unreadable; PlatformError on entry when the
+    kernel has no IPVS or does not let us use it.
+    """
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._family = 0
+        self._sequence = 0
+        self.version = (0, 0, 0)
+
+    def __enter__(self) -> Ipvs:
+        try:
+            self._socket = _open()
+            self._family = self._look_up_family()
+            self.version = self._look_up_version()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the socket. The state of the kernel stays as it is."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    # ------------------------------------------------------------------------------------------- reading
+
+    def read(self) -> KernelState:
+        """All services with their destinations, foreign ones too, and the sync daemons.
+
+        Services that are known by a firewall mark have no `ServiceKey`; they are left out, being foreign for
+        sure.
+        """
+        entries: dict[ServiceKey, ServiceEntry] = {}
+        for row in self._services():
+            service = row.service()
+            if service is not None:
+                destinations = (each.destination() for each in self._destinations(service.key))
+                entries[service.key] = service_entry(service, destinations)
+        return KernelState(entries, self._daemons())
+
+    def read_counts(self) -> dict[tuple[ServiceKey, DestinationKey], Counts]:
+        """The connections of every destination of every service, foreign ones too."""
+        counts: dict[tuple[ServiceKey, DestinationKey], Counts] = {}
+        for row in self._services():
+            service = row.service()
+            if service is None:
+                continue
+            for each in self._destinations(service.key):
+                counts[service.key, each.key] = Counts(
+                    each.active_connections, each.inactive_connections, each.persistent_connections
+                )
+        return counts
+
+    def _services(self) -> list[ServiceRow]:
+        rows = self._dump("list the virtual services", requests.list_services)
+        return [row for row in rows if isinstance(row, ServiceRow)]
+
+    def _destinations(self, key: ServiceKey) -> list[DestinationRow]:
+        rows = self._dump(
+            f"list the servers of {key}",
+            lambda family, sequence: requests.list_destinations(family, sequence, key),
+        )
+        return [row for row in rows if isinstance(row, DestinationRow)]
+
+    def _daemons(self) -> frozenset[SyncDaemon]:
+        rows = self._dump("list the sync daemons", requests.list_daemons)
+        return frozenset(row.daemon for row in rows if isinstance(row, DaemonRow))
+
+    def _dump(self, what: str, request: Callable[[int, int], bytes]) -> list[Body]:
+        for _ in range(DUMP_ATTEMPTS):
+            sequence = self._next_sequence()
+            rows: list[Body] = []
+            interrupted = False
+            try:
+                self._opened.send(request(self._family, sequence))
+                for message in self._answers({sequence}):
+                    interrupted = interrupted or message.interrupted
+                    if not isinstance(message.body, Reply):
+                        rows.append(message.body)
+                    elif message.body.errno:
+                        raise _refused(what, message.body)
+            except OSError as problem:
+                if problem.errno not in (errno.ENOBUFS, errno.EBUSY):
+                    raise KernelError(what, problem.errno or errno.EIO) from problem
+                self._reopen()  # what is left of the dump must not be taken for the next one's
+                continue
+            except WireError as problem:
+                self._reopen()
+                raise KernelError(what, errno.EPROTO, str(problem)) from problem
+            if not interrupted:
+                return rows
+        raise KernelError(what, errno.EAGAIN, "it changed under every attempt; something else rewrites it")
+
+    # ------------------------------------------------------------------------------------------ changing
+
+    def apply(self, steps: Sequence[Step]) -> list[StepFailure]:
+        """Takes the steps in their order, going on after one that fails.
+
+        What comes back: the steps that were refused or whose answer was lost (errno ENOBUFS or ETIMEDOUT:
+        they may have been taken), in the order of the steps. Look at the kernel again and plan anew.
+        """
+        failures: list[StepFailure] = []
+        for batch in self._batches(steps):
+            failures += self._send(batch)
+        return failures
+
+    def _batches(self, steps: Sequence[Step]) -> Iterator[list[tuple[int, Step, bytes]]]:
+        batch: list[tuple[int, Step, bytes]] = []
+        size = 0
+        for step in steps:
+            sequence = self._next_sequence()
+            message = _encode(step, self._family, sequence)
+            if batch and (len(batch) == BATCH_MESSAGES or size + len(message) > BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
+            batch.append((sequence, step, message))
+            size += len(message)
+        if batch:
+            yield batch
+
+    def _send(self, batch: list[tuple[int, Step, bytes]]) -> list[StepFailure]:
+        replies: dict[int, Reply] = {}
+        lost = Reply(0)
+        try:
+            self._opened.send(b"".join(message for _, _, message in batch))
+            for message in self._answers({sequence for sequence, _, _ in batch}):
+                if isinstance(message.body, Reply):
+                    replies[message.sequence] = message.body
+        except (OSError, WireError) as problem:
+            number = problem.errno if isinstance(problem, OSError) and problem.errno else errno.EPROTO
+            lost = Reply(number, f"no answer from the kernel ({problem}); it may have been done")
+            self._reopen()
+        failures: list[StepFailure] = []
+        for sequence, step, _ in batch:
+            reply = replies.get(sequence, lost)
+            if reply.errno:
+                failures.append(StepFailure(step, reply.errno, _explain(step, reply)))
+        return failures
+
+    # ---------------------------------------------------------------------------------------- the socket
+
+    @property
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            raise RuntimeError("Ipvs is used outside of its context")
+        return self._socket
+
+    def _reopen(self) -> None:
+        """Drops whatever answers are still on their way, without leaving the network namespace of the first
+        socket.
+
+        A new socket would belong to the namespace that the calling thread is in by now, so the old one is
+        emptied.
+        """
+        self._opened.setblocking(False)
+        try:
+            while True:
+                try:
+                    self._opened.recv(_DATAGRAM)
+                except BlockingIOError:
+                    break
+                except OSError as problem:
+                    if problem.errno != errno.ENOBUFS:
+                        break
+        finally:
+            self._opened.settimeout(ANSWER_TIMEOUT_S)
+
+    def _next_sequence(self) -> int:
+        self._sequence = self._sequence % _SEQUENCES + 1
+        return self._sequence
+
+    def _answers(self, sequences: set[int]) -> Iterator[Message]:
+        """The messages that answer these requests, until each has had its last; others are stale and
+        skipped."""
+        waiting = set(sequences)
+        while waiting:
+            for message in decode(self._opened.recv(_DATAGRAM), self._family):
+                if message.sequence in waiting:
+                    if message.last:
+                        waiting.remove(message.sequence)
+                    yield message
+
+    def _look_up_family(self) -> int:
+        request = ctrlmsg()
+        request["cmd"] = CTRL_CMD_GETFAMILY
+        request["version"] = 1
+        request["attrs"].append(["CTRL_ATTR_FAMILY_NAME", IPVS_GENL_NAME])
+        request["header"]["type"] = GENL_ID_CTRL
+        request["header"]["flags"] = NLM_F_REQUEST
+        request["header"]["sequence_number"] = self._next_sequence()
+        request.encode()
+        self._opened.send(bytes(request.data))
+        data = self._opened.recv(_DATAGRAM)
+        for message in decode(data, 0):  # an answer that is an error; the family itself is pyroute2's to read
+            if isinstance(message.body, Reply) and message.body.errno:
+                raise PlatformError(_NO_FAMILY)
+        answer = ctrlmsg(data)
+        answer.decode()
+        return int(answer.get_attr("CTRL_ATTR_FAMILY_ID"))
+
+    def _look_up_version(self) -> tuple[int, int, int]:
+        """The version of IPVS; asked for at once because the answer also tells whether we may use it."""
+        sequence = self._next_sequence()
+        self._opened.send(requests.get_info(self._family, sequence))
+        version = (0, 0, 0)
+        for message in self._answers({sequence}):
+            if isinstance(message.body, InfoRow):
+                version = message.body.version
+            elif isinstance(message.body, Reply) and message.body.errno in (errno.EPERM, errno.EACCES):
+                raise PlatformError(_NO_PERMISSION)
+            elif isinstance(message.body, Reply) and message.body.errno:
+                raise _refused("tell the version of IPVS", message.body)
+        return version
+
+
+def _open() -> socket.socket:
+    try:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
+    except OSError as problem:
+        raise PlatformError(f"this kernel has no generic netlink: {problem}") from problem
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except PermissionError:  # root of a container only: the system's limit has to do, and does for a batch
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+    opened.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+    opened.bind((0, 0))
+    opened.connect((0, 0))  # from now on only the kernel is heard
+    opened.settimeout(ANSWER_TIMEOUT_S)
+    return opened
+
+
+def _encode(step: Step, family: int, sequence: int) -> bytes:
+    match step:
+        case AddService(service):
+            return requests.new_service(family, sequence, service)
+        case SetService(service):
+            return requests.set_service(family, sequence, service)
+        case DeleteService(key):
+            return requests.delete_service(family, sequence, key)
+        case AddDestination(key, destination):
+            return requests.new_destination(family, sequence, key, destination)
+        case SetDestination(key, destination):
+            return requests.set_destination(family, sequence, key, destination)
+        case DeleteDestination(key, gone):
+            return requests.delete_destination(family, sequence, key, gone)
+        case StartSync(daemon):
+            return requests.new_daemon(family, sequence, daemon)
+        case StopSync(daemon):
+            return requests.delete_daemon(family, sequence, daemon.state)
+
+
+def _explain(step: Step, reply: Reply) -> str:
+    said = f"{os.strerror(reply.errno)} ({reply.text})" if reply.text else os.strerror(reply.errno)
+    hint = _hint(step, reply.errno)
+    return f"{said}; {hint}" if hint else said
+
+
+def _hint(step: Step, number: int) -> str:
+    match step:
+        case AddService(service) | SetService(service) if number == errno.ENOENT:
+            name = f"ip_vs_{service.scheduler}"
+            return f"this kernel has no scheduler {service.scheduler}: `modprobe {name}`, or choose another"
+        case StartSync(daemon) if number == errno.ENODEV:
+            return f"there is no interface {daemon.interface} here"
+        case StartSync(daemon) if number in (errno.EADDRNOTAVAIL, errno.ENETDOWN):
+            return f"{daemon.interface} must be up and have an address of the family of {daemon.group}"
+        case StartSync() if number == errno.EINVAL:
+            return "the kernel syncs no service that mixes IPv4 and IPv6, and its group must be multicast"
+        case AddService() | AddDestination() | StartSync() if number == errno.EEXIST:
+            return "something else made it in the meantime"
+        case _ if number in (errno.ESRCH, errno.ENOENT):
+            return "something else removed it in the meantime"
+        case _ if number == errno.EPERM:
+            return "CAP_NET_ADMIN is needed"
+    return ""
+
+
+def _refused(what: str, reply: Reply) -> KernelError:
+    return KernelError(what, reply.errno, reply.text)
