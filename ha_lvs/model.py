@@ -59,6 +59,7 @@ class VrrpInstance:
         lease_s: kernel lifetime of the virtual IPs in whole seconds, renewed while the elector lives; None for none.
         announce_repeat: how many times the virtual IPs are announced again after the first time.
         announce_interval_s: time between two announcements.
+        announce_refresh_s: time between two announcements after those, for neighbours that were misled meanwhile.
     """
 
     name: str
@@ -74,6 +75,7 @@ class VrrpInstance:
     lease_s: int | None
     announce_repeat: int
     announce_interval_s: float
+    announce_refresh_s: float = 30.0
 
 
 # --------------------------------------------------------------------------------------------------- IPVS
@@ -133,11 +135,14 @@ class Service:
         key: its identity.
         scheduler: a name out of `SCHEDULERS`.
         persistence_timeout_s: seconds for which a client stays with its server; 0 for none.
+        extra: what else was found set on it in the kernel and is never set by us (``one-packet``), for people;
+            empty in whatever is desired, so that such drift is seen and written over.
     """
 
     key: ServiceKey
     scheduler: str
     persistence_timeout_s: int = 0
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +164,13 @@ class Destination:
         key: its identity.
         forwarding: how packets reach it.
         weight: 0 means no new connections.
+        extra: what else was found set on it, as for `Service`.
     """
 
     key: DestinationKey
     forwarding: Forwarding
     weight: int = 1
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +204,7 @@ class SyncDaemon:
     state: SyncState
     interface: str
     sync_id: int
-    group: IPv4Address = IPv4Address("224.0.0.81")
+    group: IPAddress = IPv4Address("224.0.0.81")
     port: int = 8848
     ttl: int = 1
 

@@ -9,8 +9,9 @@ Rules beyond the RFC, each for something that has gone wrong in the field:
   directors at once, nobody is declared dead on waking.
 * **Who was silent for as long as it takes to be declared dead, yields.** An active that wakes and hears another active
   steps back to backup, whatever the priorities; preemption then follows its usual path.
-* **A survivor announces again.** An active that hears an inferior active answers at once with an advertisement and a
-  gratuitous ARP, since neighbours may have learned the loser's MAC.
+* **A survivor announces again.** An active that hears an inferior active, or one that resigns, answers at once with an
+  advertisement and a gratuitous ARP, since neighbours may have learned the loser's MAC. It also announces every now and
+  then while it is active: it may have been cut off without noticing while another was active for a while.
 * **Adoption.** Addresses found at the start stay, under lease, until it is clear who is active.
 """
 
@@ -159,7 +160,7 @@ class Machine:
     def _heard_active(self, event: Heard, now: float) -> list[Action]:
         """RFC 9568 6.4.3, rows 700 to 765."""
         if event.priority == 0:
-            return self._advertise(now)
+            return [*self._advertise(now), Announce()]
         own = self.instance
         if (event.priority, event.source) > (own.priority, own.source):
             self._active_interval_s = event.interval_s
@@ -248,8 +249,8 @@ class Machine:
         self._down_extension_left_s = active_down_interval_s(self.instance.priority, self._active_interval_s)
 
     def _arm_announcement(self, now: float) -> None:
-        more = self._announcements_left > 0
-        self._announce_at = now + self.instance.announce_interval_s if more else None
+        repeating = self._announcements_left > 0
+        self._announce_at = now + (self.instance.announce_interval_s if repeating else self.instance.announce_refresh_s)
 
     def _advertise(self, now: float) -> list[Action]:
         """An advertisement and, when it is due, the renewal of the lease; keeps the cadence when a little late."""

@@ -1,0 +1,85 @@
+"""`ha-lvs`: the entry point.
+
+Rules that hold here:
+* A verb's module is imported only when that verb is asked for (or help for all of them is): `ha-lvs check` in an editor
+  must not load the daemon.
+* Errors that we raise on purpose are caught once, here: plain text on stderr, so that editors can follow
+  `file:line:column`, and the error's exit code (0 fine, 1 failed, 2 usage or invalid config).
+
+To add a verb: write `register(app)` in a module of this package, and name the verb and the module in `VERBS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+from ha_lvs import __version__
+from ha_lvs.errors import ConfigError, HaLvsError
+
+VERBS = {
+    "check": "ha_lvs.cli.config",
+    "schema": "ha_lvs.cli.config",
+    "run": "ha_lvs.cli.run",
+}
+"""Each verb and the module whose `register` adds it."""
+
+
+def main() -> None:
+    """Runs the command line of this process and exits."""
+    try:
+        build(sys.argv[1:])()
+    except HaLvsError as error:
+        print(report(error), file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def build(arguments: list[str]) -> typer.Typer:
+    """The application with the verbs that the arguments may need.
+
+    Arguments:
+        arguments: those after the program's name.
+    """
+    app = typer.Typer(
+        name="ha-lvs",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Two Linux machines made into one dependable Linux Virtual Server.",
+    )
+    app.callback()(_top)
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    modules = [VERBS[asked]] if asked in VERBS else list(dict.fromkeys(VERBS.values()))
+    for module in modules:
+        importlib.import_module(module).register(app)
+    return app
+
+
+def report(error: HaLvsError) -> str:
+    """An error as it is shown on stderr."""
+    if not isinstance(error, ConfigError):
+        return f"ha-lvs: {error}"
+    count = len(error.problems)
+    return f"{error}\n{count} problem{'' if count == 1 else 's'}"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ha-lvs {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
+if __name__ == "__main__":
+    main()

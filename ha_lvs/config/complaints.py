@@ -1,0 +1,105 @@
+"""pydantic's errors in an operator's words.
+
+Rules that hold here:
+* A sentence says what is wrong, the value found and the remedy; nothing speaks of Python's types.
+* A misspelt key hides the complaint that the right key is missing: it is one mistake.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from ha_lvs.config import values
+from ha_lvs.config.schema import Config
+from ha_lvs.config.tree import Path
+
+KEY = "[key]"
+"""What pydantic appends to the path of a mapping's key that is itself wrong."""
+
+
+def describe(problem: ValidationError) -> Iterator[tuple[Path, bool, str]]:
+    """Path, whether its key (not its value) is meant, and the sentence, for every error."""
+    errors = problem.errors(include_url=False)
+    unknown: dict[tuple[Path, str], str] = {}
+    for error in errors:
+        path = tuple(error["loc"])
+        if error["type"] == "extra_forbidden":
+            known = _known_keys(path[:-1])
+            near = values.suggestion(path[-1], known)
+            if near:
+                unknown[path[:-1], near] = str(path[-1])
+            hint = f"did you mean `{near}`?" if near else f"known keys are {', '.join(known)}"
+            yield path, True, f"unknown key `{path[-1]}`; {hint}"
+    for error in errors:
+        path = tuple(error["loc"])
+        if error["type"] == "extra_forbidden":
+            continue
+        if error["type"] == "missing":
+            if (path[:-1], path[-1]) not in unknown:
+                yield path[:-1], False, _missing(path)
+        elif path and path[-1] == KEY:
+            yield path[:-1], True, _sentence(error)
+        else:
+            yield path, False, _sentence(error)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    kind, found = error["type"], error["input"]
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if found is None:
+        return "there is no value; give one, or remove the key"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return f"expected a mapping (key: value), found {values.shown(found)}; see `ha-lvs schema`"
+    if kind == "list_type":
+        return f"expected a list, found {values.shown(found)}; put it in [brackets]"
+    if kind == "too_short":
+        return "is empty; give at least one"
+    return f"{error['msg']}, found {values.shown(found)}; see `ha-lvs schema`"
+
+
+def _missing(path: Path) -> str:
+    field = _fields(path[:-1]).get(str(path[-1]))
+    key = path[-1]
+    if field is None:
+        return f"required key `{key}` is missing; add it"
+    example = ""
+    if field.examples and not isinstance(field.examples[0], (dict, list)):
+        example = f", for example `{key}: {field.examples[0]}`"
+    return f"required key `{key}` is missing; add it{example} ({(field.description or '').rstrip('.')})"
+
+
+def _known_keys(path: Path) -> list[str]:
+    return list(_fields(path))
+
+
+def _fields(path: Path) -> dict[str, FieldInfo]:
+    """The fields of the model that stands at a path."""
+    kind: Any = Config
+    for part in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = _bare(field.annotation) if field else None
+        else:
+            # A mapping or a list: its items are of the last type argument.
+            arguments = typing.get_args(kind)
+            kind = _bare(arguments[-1]) if arguments else None
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+
+
+def _bare(kind: Any) -> Any:
+    """A type without its annotations and without None."""
+    while True:
+        if typing.get_origin(kind) is typing.Annotated:
+            kind = typing.get_args(kind)[0]
+        elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+            kind = next(option for option in typing.get_args(kind) if option is not type(None))
+        else:
+            return kind
