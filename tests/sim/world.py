@@ -6,6 +6,7 @@ deafness (one way: it does not hear the others, who hear it), loss and delay of 
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import random
@@ -66,7 +67,7 @@ class Router:
     roles: list[tuple[float, Role, str]] = field(default_factory=list)
 
     def holds(self, now: float) -> bool:
-        """Whether the kernel of this router has the address now: until the lease ends, whatever became of the daemon."""
+        """Whether its kernel has the address now: until the lease ends, whatever became of the daemon."""
         return self.held_until > now
 
 
@@ -97,10 +98,10 @@ class World:
     def start(self) -> None:
         """Starts every router, a moment apart."""
         for router in self.routers:
-            self.at(
-                self.random.random() * 0.1,
-                lambda router=router: self._do(router, router.machine.handle(Start(), self.now)),
-            )  # type: ignore[misc]
+            self.at(self.random.random() * 0.1, functools.partial(self._begin, router))
+
+    def _begin(self, router: Router) -> None:
+        self._do(router, router.machine.handle(Start(), self.now))
 
     def at(self, delay_s: float, what: Callable[[], None]) -> None:
         """Lets something happen later."""
@@ -168,7 +169,7 @@ class World:
         for receiver in self.routers:
             if receiver is sender or sender.cut or self.random.random() < self.loss:
                 continue
-            self.at(self.random.random() * self.delay_s, lambda receiver=receiver: self._deliver(receiver, event))  # type: ignore[misc]
+            self.at(self.random.random() * self.delay_s, functools.partial(self._deliver, receiver, event))
 
     def _deliver(self, receiver: Router, event: Heard) -> None:
         if receiver.alive and not receiver.cut and not receiver.deaf:
