@@ -24,6 +24,8 @@ VERBS = {
     "check": "ha_lvs.cli.config",
     "schema": "ha_lvs.cli.config",
     "run": "ha_lvs.cli.run",
+    "status": "ha_lvs.cli.observe",
+    "plan": "ha_lvs.cli.observe",
 }
 """Each verb and the module whose `register` adds it."""
 

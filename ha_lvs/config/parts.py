@@ -107,6 +107,7 @@ def _instances(config: Config, node: str) -> tuple[VrrpInstance, ...]:
             lease_s=lease_s(instance.lease, instance.interval),
             announce_repeat=instance.announce.repeat,
             announce_interval_s=instance.announce.interval.seconds,
+            announce_refresh_s=instance.announce.refresh.seconds,
         )
         for name, instance in config.instances.items()
     )

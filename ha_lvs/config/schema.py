@@ -54,13 +54,18 @@ class Node(_Model):
 
 
 class Announce(_Model):
-    """How the virtual IPs are announced (gratuitous ARP) after a take-over."""
+    """How the virtual IPs are announced (gratuitous ARP): after a take-over, and every now and then."""
 
     repeat: Annotated[int, fields.number(0, 100)] = Field(
         default=5, description="How many times the announcement is repeated after the first.", examples=[5]
     )
     interval: Annotated[Duration, fields.duration("10ms", "1h")] = Field(
         default=Duration(1000), description="Time between two announcements.", examples=["1s"]
+    )
+    refresh: Annotated[Duration, fields.duration("1s", "24h")] = Field(
+        default=Duration(30_000),
+        description="Time between two announcements after the repeated ones, for as long as the node is active.",
+        examples=["30s"],
     )
 
 
@@ -125,7 +130,7 @@ class Instance(_Model):
     announce: Announce = Field(
         default=Announce(),
         description="How the virtual IPs are announced.",
-        examples=[{"repeat": 5, "interval": "1s"}],
+        examples=[{"repeat": 5, "interval": "1s", "refresh": "30s"}],
     )
 
     def priority_of(self, node: str) -> int:

@@ -171,12 +171,12 @@ class Ipvs:
                     elif message.body.errno:
                         raise _refused(what, message.body)
             except OSError as problem:
-                if problem.errno not in (errno.ENOBUFS, errno.EBUSY):
-                    raise KernelError(what, problem.errno or errno.EIO) from problem
-                self._reopen()  # what is left of the dump must not be taken for the next one's
+                self._leftovers()
+                if problem.errno != errno.ENOBUFS:
+                    raise KernelError(what, problem.errno or errno.ETIMEDOUT) from problem
                 continue
             except WireError as problem:
-                self._reopen()
+                self._leftovers()
                 raise KernelError(what, errno.EPROTO, str(problem)) from problem
             if not interrupted:
                 return rows
@@ -211,19 +211,21 @@ class Ipvs:
 
     def _send(self, batch: list[tuple[int, Step, bytes]]) -> list[StepFailure]:
         replies: dict[int, Reply] = {}
-        lost = Reply(0)
+        missing = Reply(0)
         try:
             self._opened.send(b"".join(message for _, _, message in batch))
             for message in self._answers({sequence for sequence, _, _ in batch}):
                 if isinstance(message.body, Reply):
                     replies[message.sequence] = message.body
         except (OSError, WireError) as problem:
-            number = problem.errno if isinstance(problem, OSError) and problem.errno else errno.EPROTO
-            lost = Reply(number, f"no answer from the kernel ({problem}); it may have been done")
-            self._reopen()
+            number = errno.EPROTO if isinstance(problem, WireError) else problem.errno or errno.ETIMEDOUT
+            missing = Reply(number, "the kernel's answer was lost, the step may have been taken")
+            for message in self._leftovers():
+                if isinstance(message.body, Reply):
+                    replies[message.sequence] = message.body
         failures: list[StepFailure] = []
         for sequence, step, _ in batch:
-            reply = replies.get(sequence, lost)
+            reply = replies.get(sequence, missing)
             if reply.errno:
                 failures.append(StepFailure(step, reply.errno, _explain(step, reply)))
         return failures
@@ -236,25 +238,22 @@ class Ipvs:
             raise RuntimeError("Ipvs is used outside of its context")
         return self._socket
 
-    def _reopen(self) -> None:
-        """Drops whatever answers are still on their way, without leaving the network namespace of the first
-        socket.
+    def _leftovers(self) -> list[Message]:
+        """Empties the socket of whatever has arrived, after an error; what cannot be read is dropped.
 
-        A new socket would belong to the namespace that the calling thread is in by now, so the old one is
-        emptied.
+        The socket is kept: a new one would belong to the network namespace that the thread is in by now.
         """
-        self._opened.setblocking(False)
-        try:
-            while True:
-                try:
-                    self._opened.recv(_DATAGRAM)
-                except BlockingIOError:
-                    break
-                except OSError as problem:
-                    if problem.errno != errno.ENOBUFS:
-                        break
-        finally:
-            self._opened.settimeout(ANSWER_TIMEOUT_S)
+        messages: list[Message] = []
+        while True:
+            try:
+                messages += decode(self._opened.recv(_DATAGRAM, socket.MSG_DONTWAIT), self._family)
+            except BlockingIOError:
+                return messages
+            except WireError:
+                continue
+            except OSError as problem:
+                if problem.errno != errno.ENOBUFS:
+                    return messages
 
     def _next_sequence(self) -> int:
         self._sequence = self._sequence % _SEQUENCES + 1
@@ -358,6 +357,9 @@ def _hint(step: Step, number: int) -> str:
             return f"{daemon.interface} must be up and have an address of the family of {daemon.group}"
         case StartSync() if number == errno.EINVAL:
             return "the kernel syncs no service that mixes IPv4 and IPv6, and its group must be multicast"
+        case AddDestination(_, destination) | SetDestination(_, destination) if number == errno.EINVAL:
+            # ip_vs_new_dest asks the routing tables, and a namespace without any address has none
+            return f"{destination.key.address} must be unicast, and this machine must have an address of its own"
         case AddService() | AddDestination() | StartSync() if number == errno.EEXIST:
             return "something else made it in the meantime"
         case _ if number in (errno.ESRCH, errno.ENOENT):

@@ -349,7 +349,31 @@ def _service(data: bytes, start: int, end: int) -> ServiceRow:
     )
 
 
+# The attributes of a destination in the order in which kernels since 5.3 write them (ip_vs_genl_fill_dest): address,
+# port, forwarding, weight, tunnel type, port and flags, thresholds, connections, family. Ten thousand destinations are
+# read several times faster in one go than one attribute at a time. What looks different is read the slow way.
+_DEST = struct.Struct("=I16s I2sxx II Ii IBxxx I2sxx IHxx II II II II II IHxx".replace(" ", ""))
+_DEST_HEADS = tuple(
+    size | kind << 16 if struct.pack("=H", 1) == b"\1\0" else size << 16 | kind
+    for size, kind in (
+        (20, 1), (6, 2), (8, 3), (8, 4), (5, 13), (6, 14), (6, 15),
+        (8, 5), (8, 6), (8, 7), (8, 8), (8, 9), (6, 11),
+    )
+)  # fmt: skip
+
+
 def _destination(data: bytes, start: int, end: int) -> DestinationRow:
+    if end - start >= _DEST.size:
+        row = _DEST.unpack_from(data, start)
+        if row[::2] == _DEST_HEADS and row[25] in (AF_INET, AF_INET6):
+            raw = row[1]
+            address = IPv4Address(raw[:4]) if row[25] == AF_INET else IPv6Address(raw)
+            port = int.from_bytes(row[3], "big")
+            return DestinationRow(address, port, row[5], row[7], row[15], row[17], row[19], row[21], row[23], row[9])
+    return _destination_by_attribute(data, start, end)
+
+
+def _destination_by_attribute(data: bytes, start: int, end: int) -> DestinationRow:
     values = _Values(data, start, end)
     return DestinationRow(
         address=values.address(IPVS_DEST_ATTR_ADDR, values.number(IPVS_DEST_ATTR_ADDR_FAMILY, _U16)),

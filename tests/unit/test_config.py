@@ -231,6 +231,9 @@ def test_aliases_do_not_explode() -> None:
         (instance(preempt="maybe"), ["neither true nor false"]),
         (instance(group="224.0.0.256"), ["256 is greater than 255"]),
         (instance(announce={"repeat": -1}), ["announce.repeat"]),
+        (instance(announce={"refresh": "999ms"}), ["announce.refresh", "999ms is out of range", "1s"]),
+        (instance(announce={"refresh": 30}), ["announce.refresh", "30 has no unit"]),
+        (instance(announce={"refersh": "30s"}), ["announce.refersh", "did you mean `refresh`?"]),
         (service(scheduler="wlcc"), ["did you mean 'wlc'"]),
         (service(forwarding="masq"), ["forwarding", "nat, tun or dr"]),
         (service(persistence="90500ms"), ["multiple of 1s"]),
@@ -253,6 +256,21 @@ def test_aliases_do_not_explode() -> None:
 def test_a_wrong_value_is_named_with_its_remedy(data: dict[str, Any], fragments: list[str]) -> None:
     found = refused(data)
     assert any(all(fragment in line for fragment in fragments) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("announce", "expected"),
+    [
+        (None, (5, 1.0, 30.0)),
+        ({"refresh": "1s"}, (5, 1.0, 1.0)),
+        ({"refresh": "30s"}, (5, 1.0, 30.0)),
+        ({"repeat": 2, "interval": "250ms", "refresh": "2500ms"}, (2, 0.25, 2.5)),
+    ],
+)
+def test_how_the_virtual_ips_are_announced(announce: dict[str, Any] | None, expected: tuple[int, float, float]) -> None:
+    config = config_of(changed() if announce is None else instance(announce=announce))
+    [edge] = elector_part(config, "lb1").instances
+    assert (edge.announce_repeat, edge.announce_interval_s, edge.announce_refresh_s) == expected
 
 
 def test_a_missing_key_is_reported_where_it_belongs() -> None:

@@ -55,9 +55,7 @@ def test_the_bytes_of_a_known_advertisement() -> None:
 
 
 @given(advertisement=advertisements, source=addresses, to=addresses)
-def test_what_is_encoded_is_decoded(
-    advertisement: vrrp.Advertisement, source: IPv4Address, to: IPv4Address
-) -> None:
+def test_what_is_encoded_is_decoded(advertisement: vrrp.Advertisement, source: IPv4Address, to: IPv4Address) -> None:
     received = vrrp.decode(ip_packet(vrrp.encode(advertisement, source, to), source=source, to=to))
     assert received == vrrp.Received(advertisement, source, to)
 

@@ -1,0 +1,56 @@
+# Every target installs what it needs on a fresh Debian or Ubuntu (as root or with sudo), and does so once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PROVISION := bash ha_lvs/drill/lab/provision.sh
+BIN := .venv/bin
+# Namespaces need root; the environment decides about the guest and its pace, so it has to survive sudo.
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
+
+VENV := .venv/stamp
+LAB := build/stamps/lab
+
+.PHONY: help venv lint test test-unit test-lab lab demo clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV) ## Python environment in .venv with everything that development needs
+
+$(VENV): pyproject.toml
+	@$(PROVISION) venv
+	@test -x $(BIN)/pip || { echo "venv: making .venv"; rm -rf .venv; python3 -m venv .venv; }
+	@echo "venv: installing ha-lvs and its development tools"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+lab: $(LAB) ## packages that the lab needs
+
+$(LAB): ha_lvs/drill/lab/provision.sh
+	@$(PROVISION) lab
+	@mkdir -p $(@D)
+	@touch $@
+
+lint: $(VENV) ## style, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: test-unit test-lab ## all tests: unit, property, simulation; then the labs
+
+test-unit: $(VENV) ## tests that need neither root nor a lab
+	$(BIN)/pytest -m 'not netns and not ipvs'
+
+test-lab: $(VENV) $(LAB) ## tests in namespaces of this kernel and, side by side, of one that has IPVS
+	$(ROOT) bash ha_lvs/drill/lab/test-labs.sh $(BIN)
+
+demo: $(VENV) $(LAB) ## a director pair fails over while clients watch; see build/demo/report.json
+	$(ROOT) $(BIN)/python -m ha_lvs.drill.lab run -- $(abspath $(BIN))/python -m ha_lvs.drill.demo
+
+clean: ## everything that was made here
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

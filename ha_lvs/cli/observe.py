@@ -1,0 +1,120 @@
+"""Verbs that look and change nothing: `status` asks the running director, `plan` compares a file with the kernel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ha_lvs.daemon.control import DEFAULT_RUNTIME_DIR, query
+from ha_lvs.errors import PlatformError
+from ha_lvs.model import CheckType, Endpoint, ServerState, VirtualService
+
+if TYPE_CHECKING:
+    from ha_lvs.plan.steps import Step
+
+HEALTH_TIMEOUT_S = 3.0
+
+RuntimeDir = Annotated[
+    Path, typer.Option("--runtime-dir", metavar="DIR", help="As given to `ha-lvs run`: its sockets and state.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs of this module."""
+    app.command()(status)
+    app.command()(plan)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="The whole answer, for programs.")] = False,
+    runtime_dir: RuntimeDir = DEFAULT_RUNTIME_DIR,
+) -> None:
+    """Show the roles, services and servers of the director that runs here."""
+    found = query(runtime_dir)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    from ha_lvs.cli import status_view  # rich is loaded for people only
+
+    status_view.show(found)
+
+
+def plan(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The config file.")],
+    runtime_dir: RuntimeDir = DEFAULT_RUNTIME_DIR,
+) -> None:
+    """Show what a director with this file would change in the IPVS of this kernel, changing nothing.
+
+    The sync daemons are left out: they follow the role.
+    """
+    from ha_lvs.config.loader import load
+    from ha_lvs.config.parts import director_part
+
+    loaded = load(config)
+    part = director_part(loaded, next(iter(loaded.nodes)))  # the services are the same on every node
+    if not part.services and part.sync is None:
+        typer.echo("nothing to do: without services a director leaves IPVS alone")
+        return
+    told, why_not = _ask_health(runtime_dir)
+    health = known_health(part.services, told)
+    steps = _steps(part.services, health, runtime_dir)
+    unknown = sum(state is ServerState.UNKNOWN for state in health.values())
+    if unknown:
+        asked = f" ({why_not})" if why_not else ""
+        typer.echo(f"health is not known for {unknown} of {len(health)} checked servers, taken as up{asked}")
+    for step in steps:
+        typer.echo(str(step))
+    count = len(steps)
+    typer.echo(f"{count} change{'' if count == 1 else 's'}" if count else "nothing to do")
+
+
+def known_health(services: tuple[VirtualService, ...], told: Mapping[str, Any]) -> dict[Endpoint, ServerState]:
+    """What a running director thinks of each endpoint that the services' servers are checked at.
+
+    Arguments:
+        services: of the file.
+        told: the `services` of the director's status; empty when there is none.
+
+    A director with an older file may know a server by another check; its verdict is still the best that there is.
+    """
+    states = {
+        (entry["listen"], server): ServerState(found["state"])
+        for entry in told.values()
+        for server, found in entry["servers"].items()
+    }
+    return {
+        server.endpoint: states.get((str(each.service.key), str(server.destination.key)), ServerState.UNKNOWN)
+        for each in services
+        for server in each.servers
+        if server.endpoint.check.type is not CheckType.NONE
+    }
+
+
+def _ask_health(runtime_dir: Path) -> tuple[dict[str, Any], str]:
+    """The services as the running director sees them; else nothing, and why."""
+    try:
+        return query(runtime_dir, timeout_s=HEALTH_TIMEOUT_S).get("services", {}), ""
+    except PlatformError:
+        return {}, f"no director answers in {runtime_dir}"
+
+
+def _steps(
+    services: tuple[VirtualService, ...], health: Mapping[Endpoint, ServerState], runtime_dir: Path
+) -> tuple[Step, ...]:
+    from ha_lvs.daemon.pool import OWNERSHIP_FILE
+    from ha_lvs.kernel.ipvs import Ipvs
+    from ha_lvs.kernel.ownership import Ownership
+    from ha_lvs.plan.desired import desired
+    from ha_lvs.plan.diff import diff
+
+    ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
+    if ownership.problem:
+        typer.echo(f"ha-lvs: {ownership.problem}", err=True)
+    taken = {endpoint: ServerState.UP if state is ServerState.UNKNOWN else state for endpoint, state in health.items()}
+    with Ipvs() as ipvs:
+        actual = ipvs.read()
+    return diff(desired(services, taken, frozenset(), None, ()), actual, ownership.services)

@@ -1,0 +1,30 @@
+#!/bin/bash
+# The tests that need a lab: those on the running kernel and those on one with IPVS, side by side.
+#     test-labs.sh BIN-DIRECTORY
+#
+# Where the running kernel has IPVS both run on it. The first one's output is live, the other's follows whole; the exit
+# code is non-zero when either failed. Nothing may be skipped for want of root or IPVS.
+set -uo pipefail
+
+bin=$(cd "$1" && pwd)
+logs=build/test
+mkdir -p "$logs"
+export HA_LVS_REQUIRE=netns,ipvs PATH="$bin:$PATH:/usr/sbin:/sbin"
+
+"$bin/python" -m ha_lvs.drill.lab run -- pytest -m ipvs --durations=5 >"$logs/ipvs.log" 2>&1 &
+guest=$!
+trap 'kill "$guest" 2>/dev/null; wait "$guest"' EXIT
+
+echo "== tests in namespaces of this kernel; those that need IPVS run meanwhile into $logs/ipvs.log"
+HA_LVS_REQUIRE=netns "$bin/pytest" -m 'netns and not ipvs' --durations=5 2>&1 | tee "$logs/netns.log"
+native_status=${PIPESTATUS[0]}
+
+echo "== tests on a kernel with IPVS"
+tail -n +1 -f --pid="$guest" "$logs/ipvs.log"
+wait "$guest"
+ipvs_status=$?
+trap - EXIT
+
+echo "== this kernel:     $(tail -n1 "$logs/netns.log")"
+echo "== kernel with IPVS: $(tail -n 1 "$logs/ipvs.log")"
+[ "$native_status" = 0 ] && [ "$ipvs_status" = 0 ]

@@ -1,0 +1,143 @@
+"""The steps by which the IPVS state of a kernel changes, one kernel request each, and as an operator reads
+them.
+
+A step's text starts with ``+`` (made), ``~`` (changed) or ``-`` (removed). `before` of a change is for that
+text only: it says what was found and takes no part in what is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon
+
+
+@dataclass(frozen=True, slots=True)
+class AddService:
+    """Makes a service, without destinations."""
+
+    service: Service
+
+    def __str__(self) -> str:
+        return f"+ service {self.service.key} {_service(self.service)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetService:
+    """Gives an existing service another scheduler or persistence."""
+
+    service: Service
+    before: Service | None = None
+
+    def __str__(self) -> str:
+        was = "" if self.before is None else f"{_service(self.before)} -> "
+        return f"~ service {self.service.key} {was}{_service(self.service)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteService:
+    """Removes a service and its destinations."""
+
+    key: ServiceKey
+
+    def __str__(self) -> str:
+        return f"- service {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddDestination:
+    """Lets a service use a real server."""
+
+    service: ServiceKey
+    destination: Destination
+
+    def __str__(self) -> str:
+        return f"+ server {self.destination.key} {_destination(self.destination)} of {self.service}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetDestination:
+    """Gives a real server of a service another weight or forwarding method."""
+
+    service: ServiceKey
+    destination: Destination
+    before: Destination | None = None
+
+    def __str__(self) -> str:
+        was = "" if self.before is None else f"{_destination(self.before)} -> "
+        return f"~ server {self.destination.key} {was}{_destination(self.destination)} of {self.service}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDestination:
+    """Takes a real server out of a service."""
+
+    service: ServiceKey
+    key: DestinationKey
+
+    def __str__(self) -> str:
+        return f"- server {self.key} of {self.service}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartSync:
+    """Starts a sync daemon of the kernel."""
+
+    daemon: SyncDaemon
+
+    def __str__(self) -> str:
+        return f"+ {_daemon(self.daemon)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopSync:
+    """Stops a sync daemon of the kernel. The kernel knows it by its state alone."""
+
+    daemon: SyncDaemon
+
+    def __str__(self) -> str:
+        return f"- {_daemon(self.daemon)}"
+
+
+Step = (
+    AddService | SetService | DeleteService | AddDestination | SetDestination | DeleteDestination | StartSync | StopSync
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """A step that the kernel refused.
+
+    Arguments:
+        step: which.
+        errno: the positive error number.
+        message: what the kernel said and what to do about it, for an operator.
+    """
+
+    step: Step
+    errno: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.message}"
+
+
+def _service(service: Service) -> str:
+    persistence = f", persistent for {service.persistence_timeout_s} s" if service.persistence_timeout_s else ""
+    return f"{service.scheduler}{persistence}{_extra(service.extra)}"
+
+
+def _destination(destination: Destination) -> str:
+    return f"{destination.forwarding.value} weight {destination.weight}{_extra(destination.extra)}"
+
+
+def _extra(extra: str) -> str:
+    return f" ({extra})" if extra else ""
+
+
+def _daemon(daemon: SyncDaemon) -> str:
+    group = f"[{daemon.group}]" if daemon.group.version == 6 else str(daemon.group)
+    return (
+        f"sync {daemon.state.name.lower()} on {daemon.interface}, id {daemon.sync_id}, "
+        f"{group}:{daemon.port}, ttl {daemon.ttl}"
+    )

@@ -1,0 +1,57 @@
+"""Which tests can run here: `netns` needs root, `ipvs` needs IPVS in the kernel too.
+
+Elsewhere they are skipped with the reason. `HA_LVS_REQUIRE=netns,ipvs` makes such a skip a failure, so that a run that
+is meant to cover them cannot lose them silently.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ha_lvs.drill.lab import kernel
+from ha_lvs.drill.lab.waiting import PACE
+
+REQUIRED = frozenset(filter(None, os.environ.get("HA_LVS_REQUIRE", "").split(",")))
+
+
+def _lacking(marker: str) -> str | None:
+    if os.geteuid() != 0:
+        return "needs root for network namespaces"
+    if shutil.which("ip") is None:
+        return "needs iproute2"
+    if marker == "ipvs" and not kernel.has_ipvs():
+        return "needs a kernel with IPVS: make test, or python -m ha_lvs.drill.lab run -- pytest ..."
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips, or fails, what cannot run; stretches the time limits to the lab's pace."""
+    reasons: dict[str, str | None] = {}
+    for item in items:
+        if PACE > 1 and (limit := item.get_closest_marker("timeout")) is not None and limit.args:
+            item.add_marker(pytest.mark.timeout(limit.args[0] * PACE), append=False)
+        for marker in ("netns", "ipvs"):
+            if item.get_closest_marker(marker) is None:
+                continue
+            if marker not in reasons:
+                reasons[marker] = _lacking(marker)
+            reason = reasons[marker]
+            if reason is not None and marker not in REQUIRED:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _required_or_failed(request: pytest.FixtureRequest) -> None:
+    for marker in REQUIRED & {mark.name for mark in request.node.iter_markers()}:
+        if (reason := _lacking(marker)) is not None:
+            pytest.fail(f"HA_LVS_REQUIRE asks for {marker} tests, but this one {reason}", pytrace=False)
+
+
+@pytest.fixture
+def lab_directory(tmp_path: Path) -> Path:
+    """A place for logs and configuration of a lab."""
+    return tmp_path / "lab"

@@ -1,0 +1,286 @@
+"""`ha-lvs status`: the real console script against a real control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ha_lvs.cli.status_view import age
+from ha_lvs.daemon.control import serve
+
+SCRIPT = Path(sys.executable).parent / "ha-lvs"
+DEADLINE_S = 60.0
+
+WEB_1 = {
+    "state": "up",
+    "weight": 1,
+    "configured_weight": 1,
+    "forwarding": "dr",
+    "programmed": True,
+    "active_connections": 120,
+    "inactive_connections": 7,
+    "reason": "HTTP 200",
+    "check_ms": 1.234,
+}
+WEB_2 = {
+    "state": "down",
+    "weight": 0,
+    "configured_weight": 2,
+    "forwarding": "dr",
+    "programmed": False,
+    "active_connections": 0,
+    "inactive_connections": 0,
+    "reason": "connection refused",
+    "check_ms": 0.31,
+}
+UNPROBED = WEB_1 | {"state": "unknown", "weight": 3, "configured_weight": 4, "reason": "", "check_ms": None}
+STATUS: dict[str, Any] = {
+    "cluster": "edge",
+    "node": "lb1",
+    "version": "0.1.0",
+    "config_digest": "0123456789abcdef" * 4,
+    "instances": {
+        "outside": {
+            "role": "active",
+            "priority": 150,
+            "effective_priority": 150,
+            "since": "2020-01-01T00:00:00+00:00",
+            "transitions": 3,
+            "reason": "10.9.0.12 fell silent",
+            "virtual_ips": ["10.9.0.100/32", "10.9.0.101/32"],
+            "holding": True,
+            "peer": {"address": "10.9.0.12", "priority": 100},
+        },
+        "inside": {
+            "role": "initialize",
+            "priority": 90,
+            "effective_priority": 90,
+            "since": None,
+            "transitions": 0,
+            "reason": "",
+            "virtual_ips": ["10.8.0.100/32"],
+            "holding": False,
+            "peer": None,
+        },
+    },
+    "services": {
+        "web": {
+            "listen": "10.9.0.100:80/tcp",
+            "scheduler": "wlc",
+            "servers": {"10.9.0.21:80": WEB_1, "10.9.0.22:80": WEB_2, "10.9.0.23:80": UNPROBED},
+        },
+    },
+    "sync": {"role": "master", "coverage": None},
+    "failed_steps": ["+ server 10.9.0.22:80 dr weight 2 of 10.9.0.100:80/tcp: Operation not permitted"],
+}
+SHOWN = [
+    *["edge", "lb1", "0.1.0", "0123456789ab"],
+    *["outside", "ACTIVE", "150", "10.9.0.100/32", "10.9.0.101/32", "held", "10.9.0.12", "(100)", "silent"],
+    *["inside", "initialize", "90", "not"],
+    *["web", "10.9.0.100:80/tcp", "wlc", "up", "down", "unknown"],
+    *["10.9.0.21:80", "120", "7", "1.2", "10.9.0.22:80", "refused", "10.9.0.23:80"],
+    *["master", "Operation", "permitted"],
+]
+"""Words that have to be seen whatever the width."""
+
+
+@contextlib.contextmanager
+def director(runtime_dir: Path, status: dict[str, Any]) -> Iterator[None]:
+    """A control socket with this status, served in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        serving = serve(runtime_dir, lambda _request: status)
+        server = asyncio.run_coroutine_threadsafe(serving, loop).result(DEADLINE_S)
+        yield
+        loop.call_soon_threadsafe(server.close)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(DEADLINE_S)
+        loop.close()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Path]:
+    with director(tmp_path, STATUS):
+        yield tmp_path
+
+
+def environment(**changes: str) -> dict[str, str]:
+    unwanted = {"COLUMNS", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+    return {key: value for key, value in os.environ.items() if key not in unwanted} | {"TERM": "xterm"} | changes
+
+
+def ha_lvs(*arguments: str | Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SCRIPT, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def on_a_terminal(columns: int, *arguments: str | Path) -> str:
+    """What the script shows on a terminal of this width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    shown = b""
+    with subprocess.Popen([SCRIPT, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment()) as run:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # EIO: the script has gone
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        os.close(ours)
+        assert run.wait(DEADLINE_S) == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_json_is_the_whole_answer(running: Path) -> None:
+    ran = ha_lvs("status", "--json", "--runtime-dir", running)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(ran.stdout) == STATUS
+
+
+@pytest.mark.parametrize("columns", [30, 80, 200])
+def test_everything_is_shown_within_the_width(running: Path, columns: int) -> None:
+    ran = ha_lvs("status", "--runtime-dir", running, COLUMNS=str(columns))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert max(map(len, ran.stdout.splitlines())) <= columns
+    words = ran.stdout.replace(",", " ").split()
+    assert [word for word in SHOWN if word not in words] == []
+
+
+@pytest.mark.parametrize("columns", [10, 80, 200])
+def test_a_terminal_of_any_width_will_do(running: Path, columns: int) -> None:
+    shown = on_a_terminal(columns, "status", "--runtime-dir", running)
+    assert "\x1b[" in shown
+    squeezed = "".join(shown.split())
+    for word in ("outside", "ACTIVE", "10.9.0.22:80"):
+        assert columns < 80 or word in squeezed
+
+
+def test_a_pipe_gets_one_plain_line_for_each_row(running: Path) -> None:
+    ran = ha_lvs("status", "--runtime-dir", running)
+    assert "\x1b" not in ran.stdout
+    assert ran.stdout.isascii()
+    lines = ran.stdout.splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    [outside] = [line for line in lines if line.startswith("outside ")]
+    assert "ACTIVE" in outside
+    assert "10.9.0.100/32, 10.9.0.101/32 held" in outside
+    assert "10.9.0.12 (100)" in outside
+    assert outside.endswith("10.9.0.12 fell silent")
+    [inside] = [line for line in lines if line.startswith("inside ")]
+    assert "10.8.0.100/32 not held" in inside
+    [up] = [line for line in lines if line.startswith("10.9.0.21:80 ")]
+    assert up.split() == ["10.9.0.21:80", "up", "1", "of", "1", "dr", "120", "7", "HTTP", "200,", "1.2", "ms"]
+    [down] = [line for line in lines if line.startswith("10.9.0.22:80 ")]
+    assert down.split()[1:5] == ["down", "-", "of", "2"]  # not in the kernel
+    [unknown] = [line for line in lines if line.startswith("10.9.0.23:80 ")]
+    assert unknown.split()[1:5] == ["unknown", "3", "of", "4"]
+    assert "service web 10.9.0.100:80/tcp wlc, 1 of 3 up" in lines
+    assert "connection sync master" in lines
+    assert f"  {STATUS['failed_steps'][0]}" in lines
+
+
+def test_failed_steps_are_red_on_a_terminal(running: Path) -> None:
+    shown = on_a_terminal(200, "status", "--runtime-dir", running)
+    [failed] = [line for line in shown.splitlines() if "Operation not permitted" in line]
+    assert failed.startswith("\x1b[1;31m")
+
+
+def test_the_age_of_a_role_is_told(tmp_path: Path) -> None:
+    status = deepcopy(STATUS)
+    since = datetime.now(UTC) - timedelta(days=3, hours=4, minutes=30)
+    status["instances"]["outside"]["since"] = since.isoformat()
+    with director(tmp_path, status):
+        assert " 3d 4h " in ha_lvs("status", "--runtime-dir", tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0s"), (0.9, "0s"), (59, "59s"), (60, "1m 0s"), (192, "3m 12s"), (7260, "2h 1m"), (90_061, "1d 1h")],
+)
+def test_ages(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+def test_a_director_without_services_and_failures(tmp_path: Path) -> None:
+    quiet = STATUS | {"services": {}, "sync": {"role": "off", "coverage": None}, "failed_steps": []}
+    with director(tmp_path, quiet):
+        ran = ha_lvs("status", "--runtime-dir", tmp_path)
+    assert ran.returncode == 0
+    assert "connection sync off" in ran.stdout
+    assert "service" not in ran.stdout
+    assert "failed" not in ran.stdout
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_a_server_sends_cannot_touch_the_terminal(tmp_path: Path, encoding: str) -> None:
+    status = deepcopy(STATUS)
+    status["services"]["web"]["servers"]["10.9.0.21:80"]["reason"] = "[red]no\x1b[2J\nüü[/red]"
+    with director(tmp_path, status):
+        ran = ha_lvs("status", "--runtime-dir", tmp_path, PYTHONIOENCODING=encoding)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "\x1b" not in ran.stdout
+    assert r"[red]no\x1b[2J\n" in ran.stdout
+    assert "[/red]" in ran.stdout
+
+
+def test_no_director(tmp_path: Path) -> None:
+    ran = ha_lvs("status", "--runtime-dir", tmp_path)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("ha-lvs: no director answers at")
+    assert "ha-lvs run" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("answer", [{}, STATUS | {"instances": [1]}, STATUS | {"sync": None}])
+def test_an_answer_in_another_versions_terms(tmp_path: Path, answer: dict[str, Any]) -> None:
+    with director(tmp_path, answer):
+        ran = ha_lvs("status", "--runtime-dir", tmp_path)
+        as_json = ha_lvs("status", "--json", "--runtime-dir", tmp_path)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "another version" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert json.loads(as_json.stdout) == answer
+
+
+def test_a_failing_director_is_quoted(tmp_path: Path) -> None:
+    with director(tmp_path, {"error": "IPVS cannot be read"}):
+        ran = ha_lvs("status", "--runtime-dir", tmp_path)
+    assert ran.returncode == 1
+    assert "IPVS cannot be read" in ran.stderr
+
+
+def test_json_loads_neither_rich_nor_the_config_nor_the_kernel(running: Path) -> None:
+    code = (
+        "import sys\n"
+        "from ha_lvs.cli.main import build\n"
+        f"arguments = ['status', '--json', '--runtime-dir', {str(running)!r}]\n"
+        "build(arguments)(arguments, standalone_mode=False)\n"
+        "heavy = {'rich', 'ha_lvs.config', 'ha_lvs.kernel', 'structlog'}\n"
+        "print('loaded', sorted(heavy & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+    assert ran.stdout.splitlines()[-1] == "loaded []"
