@@ -50,7 +50,7 @@ test-lab: $(VENV) $(LAB) ## tests in namespaces of this kernel and, side by side
 	$(ROOT) bash ha_lvs/drill/lab/test-labs.sh $(BIN)
 
 demo: $(VENV) $(LAB) ## a director pair fails over while clients watch; see build/demo/report.json
-	$(ROOT) $(BIN)/python -m ha_lvs.drill.lab run -- $(abspath $(BIN))/python -m ha_lvs.drill.demo
+	$(ROOT) $(BIN)/python -m ha_lvs.drill.demo -o build/demo
 
 clean: ## everything that was made here
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

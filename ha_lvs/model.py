@@ -12,6 +12,9 @@ from ipaddress import IPv4Address, IPv6Address
 
 IPAddress = IPv4Address | IPv6Address
 
+SYNC_GROUP = IPv4Address("224.0.0.81")
+"""Where the kernel's connection sync goes unless told otherwise (net/netfilter/ipvs/ip_vs_sync.c)."""
+
 # ----------------------------------------------------------------------------------------------- election
 
 
@@ -204,7 +207,7 @@ class SyncDaemon:
     state: SyncState
     interface: str
     sync_id: int
-    group: IPAddress = IPv4Address("224.0.0.81")
+    group: IPAddress = SYNC_GROUP
     port: int = 8848
     ttl: int = 1
 
@@ -291,7 +294,7 @@ class ConnectionSync:
 
     interface: str
     sync_id: int
-    group: IPv4Address = IPv4Address("224.0.0.81")
+    group: IPv4Address = SYNC_GROUP
     port: int = 8848
     ttl: int = 1
 

@@ -32,8 +32,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skips, or fails, what cannot run; stretches the time limits to the lab's pace."""
     reasons: dict[str, str | None] = {}
     for item in items:
-        if PACE > 1 and (limit := item.get_closest_marker("timeout")) is not None and limit.args:
-            item.add_marker(pytest.mark.timeout(limit.args[0] * PACE), append=False)
+        limit = item.get_closest_marker("timeout")
+        seconds = float(limit.args[0]) if limit and limit.args else float(config.getini("timeout") or 0)
+        if PACE > 1 and seconds:
+            item.add_marker(pytest.mark.timeout(seconds * PACE), append=False)
         for marker in ("netns", "ipvs"):
             if item.get_closest_marker(marker) is None:
                 continue

@@ -71,8 +71,14 @@ class Instance:
         """Starts the machine, adopting what an earlier life left on the interfaces."""
         found = self.addresses.present()
         if found:
-            self._log("info", "virtual IPs found at start", instance=self.config.name, addresses=_words(found))
-        self._run(self.machine.handle(Start(holding=bool(found)), monotonic()))
+            self._log(
+                "info",
+                "virtual IPs found at start",
+                instance=self.config.name,
+                addresses=_words({each.address for each in found}),
+            )
+        leased = all(each.valid_lft_s is not None for each in found)
+        self._run(self.machine.handle(Start(holding=bool(found), leased=leased), monotonic()))
 
     def stop(self) -> None:
         """Resigns and lets go of the addresses."""

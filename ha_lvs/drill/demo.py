@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--interval-ms", type=int, default=250, help="between two advertisements (default 250)")
     options = parser.parse_args(arguments)
     options.output = options.output.absolute()
+    # SIGTERM unwinds like any exit does, so that the guest is switched off.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     console = Console()
     if not console.is_terminal:
         console = Console(width=demo_view.PLAIN_WIDTH)
@@ -138,6 +141,8 @@ def main(arguments: list[str] | None = None) -> None:
         wrong = show(options, console)
     except LabError as problem:
         wrong = [str(problem)]
+    except KeyboardInterrupt:
+        sys.exit(130)
     if wrong:
         console.print("[bold red]What did not hold:[/]")
         for text in wrong:

@@ -23,52 +23,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ha_lvs.drill.demo_config import PORT, PRIORITIES, config_text
 from ha_lvs.drill.demo_story import Event
 from ha_lvs.drill.demo_watch import Emitter, KernelTable, LoadProcess, Watch
 from ha_lvs.drill.lab import kernel
 from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.hosts import Host
 from ha_lvs.drill.lab.servers import Server
-from ha_lvs.drill.lab.topology import INSIDE_GATEWAY, VIRTUAL_IP, Lab
+from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import PACE, wait_for
 from ha_lvs.drill.proc_tables import client_ports, destinations
 from ha_lvs.drill.tally import Request
 from ha_lvs.errors import HaLvsError, LabError
 from ha_lvs.model import Forwarding
 
-PORT = 80
 SERVERS = 3
-PRIORITIES = {"lb1": 150, "lb2": 100}
 ANSWERS_BEFORE_CUT = 4
 """Requests on every long-lived connection before the cut. The kernel syncs a connection from its third packet."""
 
 ANSWERS_WITHIN_S = 30.0
-"""How long new requests may fail after the return of the old active, in real seconds."""
-
-_CONFIG = """\
-# Written by the demo: one file, the same on both directors.
-cluster: demo
-nodes:
-  lb1: {{address: {lb1}}}
-  lb2: {{address: {lb2}}}
-instances:
-  edge:
-    interface: e0
-    router_id: 51
-    interval: {interval_ms}ms
-    priority: {{lb1: {priority1}, lb2: {priority2}}}
-    virtual_ips: [{virtual_ips}]
-connection_sync:
-  interface: e0
-  id: 7
-services:
-  - name: web
-    listen: {virtual_ip}:{port}/tcp
-    scheduler: wlc
-    forwarding: {forwarding}
-    check: {{type: http, path: /healthz, interval: 1s, timeout: 500ms, rise: 2, fall: 2}}
-    servers: [{servers}]
-"""
+"""How long new requests may fail before the cut and after the return of the old active, in real seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +60,6 @@ class Options:
     rate: float
     interval_ms: int
     output: Path
-
-
-def config_text(lab: Lab, forwarding: Forwarding, interval_ms: int) -> str:
-    """The pair's config file. With NAT the servers' gateway is a second virtual IP: it must move along."""
-    virtual_ips = [VIRTUAL_IP, INSIDE_GATEWAY] if forwarding is Forwarding.NAT else [VIRTUAL_IP]
-    return _CONFIG.format(
-        lb1=lab.host("lb1").address,
-        lb2=lab.host("lb2").address,
-        interval_ms=interval_ms,
-        priority1=PRIORITIES["lb1"],
-        priority2=PRIORITIES["lb2"],
-        virtual_ips=", ".join(f"{address}/32" for address in virtual_ips),
-        virtual_ip=VIRTUAL_IP,
-        port=PORT,
-        forwarding=forwarding.value,
-        servers=", ".join(server.address for server in lab.servers),
-    )
 
 
 class Demo:
@@ -142,6 +99,7 @@ class Demo:
                 self._settle(load, standby)
                 self._cut(load, watch, active, standby)
                 self._heal(load, watch, active, standby)
+                self._show(1)
                 self._server_out_and_in(self._lab.servers[0], active)
                 self._show(2)
                 load.stop()
@@ -190,6 +148,7 @@ class Demo:
 
         wait_for(known, 30, f"{standby} to know all {len(ports)} connections by the kernel's sync", every_s=0.3)
         self._emit("note", text=f"{standby} knows all {len(ports)} connections by the kernel's sync")
+        self._wait_for_answers(load)
         load.verify("before", 10)
 
     def _cut(self, load: LoadProcess, watch: Watch, active: str, standby: str) -> None:
@@ -209,9 +168,10 @@ class Demo:
         wait_for(steady, 30, f"{active} alone to hold {VIRTUAL_IP} and {standby} to be backup again")
         self._step("steady", f"the pair is steady: {active} active, {standby} backup")
         load.verify("after-return", 15)
-        self._wait_for_answers(load)
+        if self._wait_for_answers(load):
+            self._step("answered", "every new request is answered again")
 
-    def _wait_for_answers(self, load: LoadProcess) -> None:
+    def _wait_for_answers(self, load: LoadProcess) -> bool:
         """Until a whole report of the load generator has no failure; if that never comes the demo still goes on."""
         since_s = time.monotonic()
 
@@ -220,10 +180,11 @@ class Demo:
             return bool(requests) and all(request.ok for request in requests)
 
         try:
-            load.wait("report", ANSWERS_WITHIN_S / PACE, "new requests to be answered again", undisturbed)
-            self._step("answered", "every new request is answered again")
+            load.wait("report", ANSWERS_WITHIN_S / PACE, "every new request to be answered", undisturbed)
         except LabError as problem:
             self._emit("problem", text=str(problem))
+            return False
+        return True
 
     def _server_out_and_in(self, server: Server, active: str) -> None:
         stopped_s = self._step("server-stopped", f"nginx on {server.name} is stopped")

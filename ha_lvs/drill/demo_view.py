@@ -96,7 +96,7 @@ class PlainView:
         text = sentence(story.run, event)
         if event["event"] == "report" and story.run and (event["requests"] or event["under_way"]):
             text = self._pulse(story.run, event)
-        if event["event"] in ("report", "run"):
+        if event["event"] in ("report", "started"):
             self._reported_s = float(event["t"])
         if text:
             method = story.run.forwarding if story.run else ""
@@ -136,7 +136,7 @@ class LiveView:
             self._pulse = None
         if event["event"] == "report":
             self._pulse = pulse(event, at - (self._reported_s or at))
-        if event["event"] in ("report", "run"):
+        if event["event"] in ("report", "started"):
             self._reported_s = at
         text = sentence(story.run, event)
         if text:
@@ -202,15 +202,22 @@ def summary_table(report: dict[str, Any]) -> Table:
     for run in runs:
         table.add_column(run["forwarding"], justify="right", no_wrap=True)
     for label, text in _ROWS:
-        table.add_row(label, *(text.format(**{key: _shown(value) for key, value in run.items()}) for run in runs))
+        table.add_row(label, *(_cell(text, run) for run in runs))
     return table
+
+
+def _cell(text: str, run: dict[str, Any]) -> str:
+    cell = text.format(**{key: _shown(value) for key, value in run.items()})
+    return "never" if _NEVER in cell else cell
 
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "never"
+        return _NEVER
     return f"{value:.0f}" if isinstance(value, float) else str(value)
 
+
+_NEVER = "never"
 
 _ROWS = (
     ("adverts every / takeover due within", "{interval_ms} ms / {expected_ms} ms"),
@@ -220,8 +227,8 @@ _ROWS = (
     ("connections kept through the cut", "{connections_kept} of {connections_before}"),
     ("... and through the return", "{connections_kept_after_return} of {connections_before}"),
     (
-        "requests failed: cut / return / server",
-        "{requests_failed_cut} / {requests_failed_return} / {requests_failed_server}",
+        "requests failed: before / cut / return / server",
+        "{requests_failed_before} / {requests_failed_cut} / {requests_failed_return} / {requests_failed_server}",
     ),
     ("requests failed of all", "{requests_failed} of {requests_total}"),
     ("stopped server out of IPVS after", "{server_out_ms} ms"),

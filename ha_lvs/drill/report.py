@@ -20,9 +20,10 @@ NOTES = {
     "return_outage_ms": "the same gap while the old active is connected again and takes over",
     "requests_total": "short requests on connections of their own, from the beginning to the end of a run; at the top "
     "level the sum",
-    "requests_failed": "not answered with status 200 within the timeout: requests_failed_cut were sent between the "
-    "cut and the healing, requests_failed_return from then until a server was stopped, requests_failed_server "
-    "from then until it was back; at the top level the sum",
+    "requests_failed": "not answered with status 200 within the timeout; at the top level the sum. By the time they "
+    "were sent: requests_failed_before the cut, when nothing was wrong (a busy machine takes servers out), "
+    "requests_failed_cut from the cut to the healing, requests_failed_return from then until a server was stopped, "
+    "requests_failed_server from then until it was back",
     "connections_before": "long-lived connections that answered just before the cut; at the top level the sum",
     "connections_kept": "of them, those that answered after the cut over the same TCP connection, by the same server; "
     "at the top level the sum",
@@ -38,11 +39,12 @@ def check(run: Run) -> list[str]:
     wrong = [f"{name}: {text}" for text in run.problems]
     if not run.ended:
         wrong.append(f"{name}: the run did not come to its end")
-    for step, label in STEPS.items():
-        if step not in run.steps:
-            wrong.append(f"{name}: it never came to this: {label}")
+    missing = [label for step, label in STEPS.items() if step not in run.steps]
+    if missing:
+        others = f", nor to {len(missing) - 1} other steps" if len(missing) > 1 else ""
+        wrong.append(f"{name}: it never came to this: {missing[0]}{others}")
     before = run.kept("before")
-    if not before:
+    if not before and "cut" in run.steps:
         wrong.append(f"{name}: no long-lived connection answered before the cut")
     for verification, when in (("after-cut", "after the cut"), ("after-return", "after the old active's return")):
         kept = run.kept(verification)
@@ -70,6 +72,7 @@ def figures(run: Run) -> dict[str, Any]:
         "return_outage_ms": round(back.length_ms, 1) if back else None,
         "requests_total": len(run.requests),
         "requests_failed": len(run.failed),
+        "requests_failed_before": run.failed_between("ready", "cut"),
         "requests_failed_cut": run.failed_between("cut", "healed"),
         "requests_failed_return": run.failed_between("healed", "server-stopped"),
         "requests_failed_server": run.failed_between("server-stopped", "server-in"),

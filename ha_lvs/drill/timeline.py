@@ -15,8 +15,8 @@ from ha_lvs.drill.demo_story import STEPS, Run, Story
 from ha_lvs.errors import LabError
 
 BIN_S = 0.1
-LABEL_ROWS = 4
-CHARACTER_SHARE = 0.0049
+LABEL_ROWS = 5
+CHARACTER_SHARE = 0.0053
 """Width of a label's character as a share of the axis."""
 
 _GOOD, _BAD, _HELD, _CUT = "#4c9a6a", "#d1495b", "#3b6ea5", "#f3e3bd"
@@ -134,4 +134,4 @@ def _draw_steps(run: Run, upper: Any, lower: Any, top: int, view: tuple[float, f
         ends[row] = at + len(label) * CHARACTER_SHARE * (view[1] - view[0])
         for axis in (upper, lower):
             axis.axvline(at, color="0.35", lw=0.8, ls="--")
-        upper.text(at, top * (1.64 - 0.16 * row), label, fontsize=7.5, va="center")
+        upper.text(at, top * (1.68 - 0.135 * row), label, fontsize=7.5, va="center")

@@ -16,9 +16,11 @@ class Start:
 
     Arguments:
         holding: whether some of the virtual IPs are on their interfaces already, left by an earlier life.
+        leased: whether all of those will be removed by the kernel if nobody renews them.
     """
 
     holding: bool = False
+    leased: bool = False
 
 
 @dataclass(frozen=True, slots=True)

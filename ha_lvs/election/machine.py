@@ -12,7 +12,10 @@ Rules beyond the RFC, each for something that has gone wrong in the field:
 * **A survivor announces again.** An active that hears an inferior active, or one that resigns, answers at once with an
   advertisement and a gratuitous ARP, since neighbours may have learned the loser's MAC. It also announces every now and
   then while it is active: it may have been cut off without noticing while another was active for a while.
-* **Adoption.** Addresses found at the start stay, under lease, until it is clear who is active.
+* **Who yields says so.** An active that steps back drops its addresses and then sends a resignation: the one that stays
+  may never have heard it (it yields to the first packet after a split has healed), and has to announce again.
+* **Adoption.** Addresses found at the start stay until it is clear who is active, but no longer than their lease: one
+  that has none is given it, one that has is not renewed before we are active.
 """
 
 from __future__ import annotations
@@ -127,8 +130,7 @@ class Machine:
         self.holding = event.holding
         if self.instance.priority == OWNER_PRIORITY:
             return self._become_active(now, "owner of the addresses")
-        adoption: list[Action] = [HoldAddresses()] if event.holding else []
-        self._held_at = now
+        adoption: list[Action] = [HoldAddresses()] if event.holding and not event.leased else []
         return [*adoption, *self._become_backup(now, "started")]
 
     def _stop(self) -> list[Action]:
@@ -177,7 +179,7 @@ class Machine:
         self._allow_for_lateness(now)
         if self._down_at is not None and now >= self._down_at:
             return self._become_active(now, self._why_active())
-        return self._renew(now) if self.holding else []
+        return []
 
     def _tick_active(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -223,11 +225,13 @@ class Machine:
         return [SendAdvertisement(), HoldAddresses(), Announce(), RoleChanged(Role.ACTIVE, reason)]
 
     def _become_backup(self, now: float, reason: str) -> list[Action]:
-        dropped = self._drop() if self.role is Role.ACTIVE else []
+        yielding: list[Action] = []
+        if self.role is Role.ACTIVE:
+            yielding = [*self._drop(), SendAdvertisement(resign=True)]
         self._disarm()
         self.role = Role.BACKUP
         self._await_active(now)
-        return [*dropped, RoleChanged(Role.BACKUP, reason)]
+        return [*yielding, RoleChanged(Role.BACKUP, reason)]
 
     def _drop(self) -> list[Action]:
         if not self.holding:

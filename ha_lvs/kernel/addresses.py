@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from ha_lvs.kernel import links
 from ha_lvs.model import VirtualIp, VrrpInstance
@@ -74,9 +73,9 @@ class HeldAddresses:
         """Removes what is there. What is not there, or whose interface is gone, is no failure."""
         return self._request(self._drop, ignored=(errno.EADDRNOTAVAIL, errno.ENODEV))
 
-    def present(self) -> set[IPv4Address]:
-        """Which of the addresses are on their interfaces now."""
-        return {each.address for each in list_addresses() if (each.index, each.address) in self._where}
+    def present(self) -> list[rtnetlink.Address]:
+        """Those of the addresses that are on their interfaces now."""
+        return [each for each in list_addresses() if (each.index, each.address) in self._where]
 
     def _request(self, data: bytes, ignored: Iterable[int]) -> list[AddressFailure]:
         self._sock.send(data)

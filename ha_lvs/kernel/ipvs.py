@@ -213,9 +213,11 @@ class Ipvs:
         replies: dict[int, Reply] = {}
         missing = Reply(0)
         try:
-            self._opened.send(b"".join(message for _, _, message in batch))
-            for message in self._answers({sequence for sequence, _, _ in batch}):
-                if isinstance(message.body, Reply):
+            barrier = self._next_sequence()
+            last = requests.get_info(self._family, barrier)
+            self._opened.send(b"".join([*(message for _, _, message in batch), last]))
+            for message in self._answers({sequence for sequence, _, _ in batch}, barrier):
+                if isinstance(message.body, Reply) and message.sequence != barrier:
                     replies[message.sequence] = message.body
         except (OSError, WireError) as problem:
             number = errno.EPROTO if isinstance(problem, WireError) else problem.errno or errno.ETIMEDOUT
@@ -259,15 +261,22 @@ class Ipvs:
         self._sequence = self._sequence % _SEQUENCES + 1
         return self._sequence
 
-    def _answers(self, sequences: set[int]) -> Iterator[Message]:
-        """The messages that answer these requests, until each has had its last; others are stale and
-        skipped."""
-        waiting = set(sequences)
+    def _answers(self, sequences: set[int], barrier: int | None = None) -> Iterator[Message]:
+        """The messages that answer these requests, until each has had its last; others are stale and skipped.
+
+        Arguments:
+            barrier: a request sent after all of them. The kernel answers in order, so what has no answer by then never
+                gets one: it leaves a request that ends with EINTR unanswered (netlink_rcv_skb), as the stop of a sync
+                daemon does whose thread has not run yet (kthread_stop), though that daemon is gone.
+        """
+        waiting = set(sequences) if barrier is None else {*sequences, barrier}
         while waiting:
             for message in decode(self._opened.recv(_DATAGRAM), self._family):
                 if message.sequence in waiting:
                     if message.last:
                         waiting.remove(message.sequence)
+                        if message.sequence == barrier:
+                            waiting.clear()
                     yield message
 
     def _look_up_family(self) -> int:

@@ -32,7 +32,9 @@ GROUP = IPv4Address("224.0.0.18")
 VIP = VirtualIp(IPv4Address("10.9.0.100"), 32, "e0")
 
 
-def instance(number: int, priority: int, *, interval_s: float = 1.0, preempt: bool = True) -> VrrpInstance:
+def instance(
+    number: int, priority: int, *, interval_s: float = 1.0, preempt: bool = True, refresh_s: float = 5.0
+) -> VrrpInstance:
     """The configuration of router `number` (1, 2, ...)."""
     return VrrpInstance(
         name="edge",
@@ -48,7 +50,7 @@ def instance(number: int, priority: int, *, interval_s: float = 1.0, preempt: bo
         lease_s=max(1, int(3 * interval_s)),
         announce_repeat=2,
         announce_interval_s=1.0,
-        announce_refresh_s=5.0,
+        announce_refresh_s=refresh_s,
     )
 
 
@@ -186,7 +188,8 @@ class World:
         """The daemon starts anew and finds what its kernel still has."""
         router.machine = Machine(router.config)
         router.alive = True
-        self._do(router, router.machine.handle(Start(holding=router.holds(self.now)), self.now))
+        found = Start(holding=router.holds(self.now), leased=router.held_until < float("inf"))
+        self._do(router, router.machine.handle(found, self.now))
 
     def stop(self, router: Router) -> None:
         """A planned stop."""

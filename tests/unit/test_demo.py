@@ -54,6 +54,7 @@ def run_events(method: str, start: float, **verifications: int) -> list[Event]:
             "expected_ms": 902.3,
         },
         {"event": "holders", "t": start + 4, "nodes": ["lb1"]},
+        {"event": "started", "t": start + 6, "pid": 1, "realtime": True},
         {"event": "holders", "t": start + 10.9, "nodes": ["lb1", "lb2"]},
         {"event": "holders", "t": start + 14.2, "nodes": ["lb1"]},
         {"event": "roles", "t": start + 15, "nodes": {"lb1": "active", "lb2": "backup"}},
@@ -179,7 +180,7 @@ def test_without_a_terminal_each_thing_that_happens_is_a_line() -> None:
         "virtual IP held by lb1 (cut off) and lb2",
         "200 of 200 connections answer",
         "roles: lb1 active, lb2 backup",
-        "15 failed",
+        " 9 requests/s (s1 50 s2 47 s3 48), 15 failed",
     ):
         assert any(expected in line for line in lines), expected
 

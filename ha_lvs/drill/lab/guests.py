@@ -75,6 +75,8 @@ def _uml(run: Path, writable: Path, source: Path, cache: Path) -> Guest:
     tree = _unpacked("user-mode-linux", cache)
     (modules,) = (tree / "usr/lib/uml/modules").iterdir()
     command = (
+        # A runner that is killed takes its guest along, with all the processes that a user-mode kernel consists of.
+        "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "sh", "-c", '"$@"; exit', "sh",
         str(tree / "usr/bin/linux.uml"), f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
         "init=/bin/bash", "con=null", "con0=null,fd:1", "quiet", f"umid=ha-lvs-{os.getpid()}",
         f"uml_dir={run}", f"LAB_RUN={run}", f"LAB_WRITABLE={writable}", f"LAB_SOURCE={source}",
@@ -143,7 +145,12 @@ def _unpacked(package: str, cache: Path) -> Path:
             raise LabError(f"{package} could not be fetched: {fetched.stderr.strip()}")
         (archive,) = partial.glob("*.deb")
         subprocess.run(["dpkg", "-x", str(archive), str(partial / "tree")], check=True)
-        (partial / "tree").rename(tree)
+        try:
+            (partial / "tree").rename(tree)
+        except OSError:
+            # Another run may have been quicker; its tree is as good.
+            if not tree.exists():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -15,8 +16,9 @@ MODULES = (
 """What the lab uses. All of them are loaded at once, since loading on demand costs a process each time."""
 
 
+@functools.cache
 def load_modules() -> None:
-    """Loads what can be loaded of `MODULES`; what is built in, or not to be had, is passed over."""
+    """Loads what can be loaded of `MODULES`, once; what is built in, or not to be had, is passed over."""
     modprobe = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if modprobe is not None and os.geteuid() == 0:
         subprocess.run([modprobe, "--quiet", "--all", *MODULES], check=False, capture_output=True)

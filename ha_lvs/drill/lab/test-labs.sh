@@ -11,7 +11,7 @@ logs=build/test
 mkdir -p "$logs"
 export HA_LVS_REQUIRE=netns,ipvs PATH="$bin:$PATH:/usr/sbin:/sbin"
 
-"$bin/python" -m ha_lvs.drill.lab run -- pytest -m ipvs --durations=5 >"$logs/ipvs.log" 2>&1 &
+"$bin/python" -m ha_lvs.drill.lab run --timeout 3600 -- pytest -m ipvs --durations=5 >"$logs/ipvs.log" 2>&1 &
 guest=$!
 trap 'kill "$guest" 2>/dev/null; wait "$guest"' EXIT
 

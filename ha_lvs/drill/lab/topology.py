@@ -14,7 +14,7 @@ import enum
 from pathlib import Path
 from types import TracebackType
 
-from ha_lvs.drill.lab import namespaces
+from ha_lvs.drill.lab import kernel, namespaces
 from ha_lvs.drill.lab.hosts import INTERFACE, Host
 from ha_lvs.drill.lab.namespaces import Namespace
 from ha_lvs.drill.lab.servers import Server
@@ -68,6 +68,7 @@ class Lab:
 
     def __enter__(self) -> Lab:
         self.directory.mkdir(parents=True, exist_ok=True)
+        kernel.load_modules()
         namespaces.remove_leftovers()
         try:
             self._build()
