@@ -1,6 +1,6 @@
 """One contract, two kernels: the simulated one that plans are tried on, and the real one.
 
-Each test runs against both; what is marked `ipvs` needs a kernel with IPVS. With HA_LVS_REQUIRE_IPVS set, a kernel
+Each test runs against both; what is marked `ipvs` needs a kernel with IPVS. With HA_LVS_REQUIRE set, a kernel
 without it fails them instead of skipping.
 """
 
@@ -91,7 +91,7 @@ def real() -> Iterator[Ipvs]:
         with Ipvs():
             pass
     except PlatformError as problem:
-        if "HA_LVS_REQUIRE_IPVS" in os.environ:
+        if "HA_LVS_REQUIRE" in os.environ:
             raise
         pytest.skip(str(problem))
     with new_network_namespace():
