@@ -34,6 +34,7 @@ def problems(data: dict[str, Any]) -> Iterator[Found]:
     yield from _priorities(data)
     carried = _virtual_ips(data)
     yield from _twice(carried, "virtual IP {} is already in {}; an address can move with one instance only")
+    yield from _own_addresses(data, carried)
     yield from _services(data, {address for _, address in carried})
 
 
@@ -87,10 +88,28 @@ def _nodes(data: dict[str, Any]) -> Iterator[Found]:
     yield from _twice(found, "{} is already the address at {}; give each node its own")
 
 
+def _own_addresses(data: dict[str, Any], carried: list[tuple[Path, IPv4Address]]) -> Iterator[Found]:
+    own = {_try(values.ipv4, _get(node, "address")): path for path, node in _children(_get(data, "nodes"), "nodes")}
+    for path, address in carried:
+        if address in own:
+            node = _where(own[address])
+            yield path, f"{address} is the own address of {node}; a virtual IP is added and removed, so use another"
+
+
+def _lease(path: Path, instance: Any) -> Iterator[Found]:
+    parse = durations.parse
+    lease, interval = _try(parse, _get(instance, "lease")), _try(parse, _get(instance, "interval"))
+    if lease is not None and interval is not None and lease.ms < 2 * interval.ms:
+        shown, sent = _get(instance, "lease"), _get(instance, "interval")
+        message = f"{shown} ends between advertisements, which renew it every {sent}; use auto, or twice the interval"
+        yield (*path, "lease"), message
+
+
 def _instances(data: dict[str, Any]) -> Iterator[Found]:
     routers = []
     for path, instance in _children(_get(data, "instances"), "instances"):
         router_id, interface = _get(instance, "router_id"), _get(instance, "interface")
+        yield from _lease(path, instance)
         if isinstance(router_id, int) and isinstance(interface, str):
             routers.append(((*path, "router_id"), (router_id, interface)))
         nodes = _get(data, "nodes")

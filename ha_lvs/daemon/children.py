@@ -72,7 +72,13 @@ class Child:
                 os.close(part_fd)
         self.started_at = self.alive_at = monotonic()
         self.spoke = False
-        self._pidfd = os.pidfd_open(self.process.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.process.pid)
+        except OSError:  # nobody would notice its end: rather none than one that is not watched
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            raise
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
 
     def alive(self) -> None:

@@ -87,7 +87,7 @@ class Director:
             (self._prober, self._from_prober),
         ):
             loop.add_reader(channel.fileno(), self._read, channel, take)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # the guardian decides
         server = await control.serve(self._runtime_dir, self._answer)
         self._elector.send(Hello())
@@ -156,6 +156,8 @@ class Director:
         if isinstance(frame, Stop):
             self._stopping = self._planned = True
             self._wake.set()
+        elif isinstance(frame, InstanceState):  # the elector is dead; the guardian says what that means
+            self._from_elector(frame)
 
     def _from_elector(self, frame: Any) -> None:
         if isinstance(frame, InstanceState):

@@ -53,7 +53,8 @@ class Elector:
     def run(self) -> None:
         """Takes part in the election until told to stop, or until the guardian is gone; then resigns."""
         terminated = signals_as_readable([signal.SIGTERM])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the guardian decides
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the guardian decides
         for missing in go_realtime():
             self.log("warning", "less than real time", missing=missing)
         for instance in self.instances:

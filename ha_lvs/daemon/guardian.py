@@ -16,7 +16,7 @@ import fcntl
 import os
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,8 +201,13 @@ class Guardian:
         asyncio.get_running_loop().call_later(delay_s, self._restart, child)
 
     def _restart(self, child: Child) -> None:
-        if not self._stopping.is_set():
+        if self._stopping.is_set():
+            return
+        try:
             child.start()
+        except OSError as problem:
+            log.error("process cannot be started; trying again", process=child.spec.name, detail=str(problem))
+            asyncio.get_running_loop().call_later(child.next_delay_s(), self._restart, child)
 
     def _withdraw(self) -> None:
         active = {name for name, state in self._states.items() if state.role is Role.ACTIVE}
@@ -210,6 +215,9 @@ class Guardian:
             log.error("virtual IP not withdrawn", detail=problem)
         if active:
             log.warning("virtual IPs withdrawn in the elector's place", instances=", ".join(sorted(active)))
+        for state in self._states.values():
+            after = replace(state, role=Role.INITIALIZE, holding=False, reason="the elector died")
+            self._channels["director"].send(after)
         self._states.clear()
 
     async def _watch(self) -> None:

@@ -37,7 +37,8 @@ Log = Callable[..., None]
 """Called as log(level, event, **fields)."""
 
 SAME_COMPLAINT_EVERY_S = 10.0
-PACKETS_PER_TURN = 64
+DROP_AGAIN_S = 1.0
+PACKETS_PER_TURN = 4096  # more than the receive buffer holds: a late loop must see the newest before its timers
 
 
 class Instance:
@@ -63,6 +64,7 @@ class Instance:
         self._reason = ""
         self._since_s = time.time()
         self._complained: dict[str, float] = {}
+        self._drop_again_at: float | None = None
         self._expected = frozenset(ip.address for ip in config.virtual_ips)
 
     # ----------------------------------------------------------------------------------------- events
@@ -101,6 +103,8 @@ class Instance:
         deadline = self.machine.deadline
         if deadline is not None and deadline <= now:
             self._run(self.machine.handle_timer(now))
+        if self._drop_again_at is not None and now >= self._drop_again_at and not self.machine.holding:
+            self._drop()
 
     def state(self) -> InstanceState:
         """Where the instance stands, for the other processes."""
@@ -118,13 +122,15 @@ class Instance:
         )
 
     def _packet(self, packet: bytes) -> None:
+        if vrrp.router_id_of(packet) != self.config.router_id:
+            return  # another virtual router's, perhaps of another version: none of our business
         try:
             received = vrrp.decode(packet)
         except WireError as problem:
             self._complain("warning", "advertisement dropped", str(problem), key=problem.reason)
             return
         advertisement, source = received.advertisement, received.source
-        if advertisement.router_id != self.config.router_id or source == self.config.source:
+        if source == self.config.source:
             return
         if self.config.peers and source not in self.config.peers:
             self._complain("warning", "advertisement dropped", f"{source} is none of the unicast peers", key="stranger")
@@ -148,14 +154,19 @@ class Instance:
                     for failure in self.addresses.hold():
                         self._complain("error", "virtual IP not held", str(failure))
                 case DropAddresses():
-                    for failure in self.addresses.drop():
-                        self._complain("error", "virtual IP not removed", str(failure))
+                    self._drop()
                 case Announce():
                     problem = self.announcer.announce()
                     if problem is not None:
                         self._complain("warning", "virtual IPs not announced", str(problem))
                 case RoleChanged():
                     self._role_changed(action)
+
+    def _drop(self) -> None:
+        failures = self.addresses.drop()
+        self._drop_again_at = monotonic() + DROP_AGAIN_S if failures else None
+        for failure in failures:
+            self._complain("error", "virtual IP not removed", str(failure))
 
     def _send(self, resign: bool) -> None:
         try:

@@ -146,7 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
     process.set_process_name("ha-lvs-prober")
     process.raise_file_limit()
     # Ctrl-C reaches the whole group; what it means is the guardian's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     stop_fd = process.signals_as_readable([signal.SIGTERM])
     guardian, director = Channel.from_fd(options.guardian_fd), Channel.from_fd(options.director_fd)
     for channel in (guardian, director):

@@ -5,9 +5,9 @@ Sockets and bytes are ready from the start; there is nothing to allocate, look u
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 
+from ha_lvs.errors import PlatformError
 from ha_lvs.kernel.addresses import HeldAddresses
 from ha_lvs.kernel.adverts import AdvertSocket
 from ha_lvs.model import VrrpInstance
@@ -24,7 +24,7 @@ class Withdrawal:
 
     def __init__(self, instances: tuple[VrrpInstance, ...]) -> None:
         self._each = [
-            (instance.name, AdvertSocket(instance, listen=False), HeldAddresses(instance)) for instance in instances
+            (instance, AdvertSocket(instance, listen=False), HeldAddresses(instance)) for instance in instances
         ]
 
     def execute(self, active: Collection[str]) -> list[str]:
@@ -36,13 +36,14 @@ class Withdrawal:
         Returns what went wrong, in words. It may be done any number of times.
         """
         problems: list[str] = []
-        for name, adverts, addresses in self._each:
+        for instance, adverts, addresses in self._each:
             problems.extend(str(failure) for failure in addresses.drop())
-            if name in active:
-                try:
-                    adverts.send(resign=True)
-                except OSError as problem:
-                    problems.append(f"resignation of {name} not sent: {os.strerror(problem.errno or 0)}")
+            if instance.name not in active:
+                continue
+            try:
+                _resign(instance, adverts)
+            except (OSError, PlatformError) as problem:
+                problems.append(f"resignation of {instance.name} not sent: {problem}")
         return problems
 
     def close(self) -> None:
@@ -50,3 +51,14 @@ class Withdrawal:
         for _, adverts, addresses in self._each:
             adverts.close()
             addresses.close()
+
+
+def _resign(instance: VrrpInstance, adverts: AdvertSocket) -> None:
+    try:
+        adverts.send(resign=True)
+    except OSError:  # the interface may have been made anew since the start: a socket for the new one
+        fresh = AdvertSocket(instance, listen=False)
+        try:
+            fresh.send(resign=True)
+        finally:
+            fresh.close()

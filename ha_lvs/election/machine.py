@@ -8,7 +8,8 @@ Rules beyond the RFC, each for something that has gone wrong in the field:
   as a look comes late, the other's deadline moves, at most by one Active_Down_Interval. When a hypervisor stops both
   directors at once, nobody is declared dead on waking.
 * **Who was silent for as long as it takes to be declared dead, yields.** An active that wakes and hears another active
-  steps back to backup, whatever the priorities; preemption then follows its usual path.
+  steps back to backup, whatever the priorities; preemption then follows its usual path. One that must not preempt
+  steps back unheard.
 * **A survivor announces again.** An active that hears an inferior active, or one that resigns, answers at once with an
   advertisement and a gratuitous ARP, since neighbours may have learned the loser's MAC. It also announces every now and
   then while it is active: it may have been cut off without noticing while another was active for a while.
@@ -39,6 +40,8 @@ from ha_lvs.model import Role, VrrpInstance
 
 OWNER_PRIORITY = 255
 RENEWALS_PER_LEASE = 4
+UNLEASED_HOLD_S = 5.0
+"""How often addresses without a lease are looked after, in seconds: somebody may have deleted them."""
 LOOKS_PER_INTERVAL = 2
 
 
@@ -182,6 +185,10 @@ class Machine:
         return []
 
     def _tick_active(self, now: float) -> list[Action]:
+        silent_s = now - self._sent_at
+        own = self.instance
+        if not own.preempt and silent_s > active_down_interval_s(own.priority, own.interval_s):
+            return self._become_backup(now, f"did not run for {silent_s:.3f} s and may not preempt")
         actions: list[Action] = []
         if self._advertise_at is not None and now >= self._advertise_at:
             actions += self._advertise(now)
@@ -266,8 +273,9 @@ class Machine:
 
     def _renew(self, now: float) -> list[Action]:
         lease_s = self.instance.lease_s
-        if lease_s is None or now - self._held_at < lease_s / RENEWALS_PER_LEASE:
+        period_s = UNLEASED_HOLD_S if lease_s is None else lease_s / RENEWALS_PER_LEASE
+        if now - self._held_at < period_s:
             return []
-        expired = now - self._held_at >= lease_s
+        expired = lease_s is not None and now - self._held_at >= lease_s
         self._held_at = now
         return [HoldAddresses(), Announce()] if expired else [HoldAddresses()]

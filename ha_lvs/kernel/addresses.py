@@ -6,18 +6,18 @@ addresses. The kernel carries requests out within `send`, so the acknowledgement
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ha_lvs.errors import PlatformError
 from ha_lvs.kernel import links
 from ha_lvs.model import VirtualIp, VrrpInstance
 from ha_lvs.wire import rtnetlink
 
 _RECEIVE_BYTES = 1 << 16
+_RECEIVE_BUFFER = 1 << 20
 _DUMP_TIMEOUT_S = 5.0
 
 
@@ -63,33 +63,45 @@ class HeldAddresses:
 
     def hold(self) -> list[AddressFailure]:
         """Adds what is missing and renews the lease of what is there. What failed comes back."""
-        failures = self._request(self._hold, ignored=())
-        if any(failure.errno == errno.ENODEV for failure in failures):
-            with contextlib.suppress(Exception):  # the interface may have been made anew: next time, its new index
-                self._prepare()
-        return failures
+        failures = self._request(self._hold)
+        return self._request(self._hold) if self._moved(failures) else failures
 
     def drop(self) -> list[AddressFailure]:
         """Removes what is there. What is not there, or whose interface is gone, is no failure."""
-        return self._request(self._drop, ignored=(errno.EADDRNOTAVAIL, errno.ENODEV))
+        failures = self._request(self._drop)
+        if self._moved(failures):
+            failures = self._request(self._drop)
+        return [failure for failure in failures if failure.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)]
+
+    def _moved(self, failures: list[AddressFailure]) -> bool:
+        """Whether an interface was made anew under its name; the requests then have its new index."""
+        if all(failure.errno != errno.ENODEV for failure in failures):
+            return False
+        try:
+            self._prepare()
+        except PlatformError:  # it is gone for now
+            return False
+        return True
 
     def present(self) -> list[rtnetlink.Address]:
         """Those of the addresses that are on their interfaces now."""
         return [each for each in list_addresses() if (each.index, each.address) in self._where]
 
-    def _request(self, data: bytes, ignored: Iterable[int]) -> list[AddressFailure]:
-        self._sock.send(data)
+    def _request(self, data: bytes) -> list[AddressFailure]:
+        """Sends prepared requests; a socket that fails is a failure of all of them, never an exception."""
         failures: list[AddressFailure] = []
-        while True:
-            try:
-                answer = self._sock.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return failures
-            failures.extend(
-                AddressFailure(self._virtual_ips[reply.sequence - 1], reply.errno)
-                for reply in rtnetlink.decode(answer)
-                if isinstance(reply, rtnetlink.Reply) and reply.errno and reply.errno not in ignored
-            )
+        try:
+            self._sock.send(data)
+            while True:
+                failures.extend(
+                    AddressFailure(self._virtual_ips[reply.sequence - 1], reply.errno)
+                    for reply in rtnetlink.decode(self._sock.recv(_RECEIVE_BYTES))
+                    if isinstance(reply, rtnetlink.Reply) and reply.errno
+                )
+        except BlockingIOError:
+            return failures
+        except OSError as problem:
+            return [AddressFailure(ip, problem.errno or errno.EIO) for ip in self._virtual_ips]
 
     def close(self) -> None:
         """Closes the socket; the addresses stay as they are."""
@@ -111,5 +123,6 @@ def list_addresses() -> list[rtnetlink.Address]:
 
 def _open() -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # the answers about all addresses wait there
     sock.bind((0, 0))
     return sock

@@ -92,6 +92,12 @@ def encode(advertisement: Advertisement, source: IPv4Address, destination: IPv4A
     return _HEADER.pack(*fields, checksum(pseudo + packet)) + body
 
 
+def router_id_of(packet: bytes) -> int:
+    """The virtual router id in a packet as a raw socket delivers it, in any version of VRRP; 0 when it has none."""
+    at = (packet[0] & 0x0F) * 4 + 1 if packet else 0
+    return packet[at] if len(packet) > at else 0
+
+
 def decode(packet: bytes) -> Received:
     """The advertisement in an IPv4 packet as a raw socket delivers it, IP header included.
 

@@ -65,9 +65,9 @@ def run_once(lab: Lab, path: Path, *more: str) -> subprocess.CompletedProcess[st
 
 def test_the_higher_priority_is_active_and_both_directors_say_so(pair: Pair) -> None:
     wait_for(lambda: (pair.role("lb1"), pair.role("lb2")) == ("active", "backup"), 10, "both to know their roles")
-    instance = pair["lb2"].status()["instances"]["edge"]
-    assert instance["peer"] == {"address": "10.9.0.11", "priority": 150}
-    assert instance["holding"] is False
+    heard = {"address": "10.9.0.11", "priority": 150}
+    wait_for(lambda: pair["lb2"].status()["instances"]["edge"]["peer"] == heard, 10, "lb2 to tell whom it heard")
+    assert pair["lb2"].status()["instances"]["edge"]["holding"] is False
     assert pair["lb1"].status()["config_digest"] == pair["lb2"].status()["config_digest"]
 
 
@@ -149,6 +149,27 @@ def test_planned_stop_hands_over_and_ends_with_exit_code_0(pair: Pair) -> None:
     pair.wait_for_holder("lb2")
     wait_for(lambda: "10.9.0.11 resigned" in pair.log("lb2"), 10, "lb2 to hear the resignation")
     assert "ERROR" not in pair.log("lb1").upper()
+
+
+def test_a_hang_up_of_the_whole_group_changes_nothing(pair: Pair) -> None:
+    processes = pair["lb1"].processes()
+    os.killpg(os.getpgid(processes["guardian"]), signal.SIGHUP)
+    wait_for(lambda: "SIGHUP ignored" in pair.log("lb1"), 10, "the guardian to say so")
+    assert pair["lb1"].processes() == processes
+    assert pair.holders() == ["lb1"]
+
+
+def test_a_changed_mac_is_the_one_that_is_announced(pair: Pair) -> None:
+    new = "02:00:00:00:aa:01"
+    host = pair.lab.host("lb1")
+    host.run(["ip", "link", "set", "dev", "e0", "address", new])
+    with pair.lab.host("c1").inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"who has this address?", (VIRTUAL_IP, 9))
+    pair["lb1"].freeze()
+    pair.wait_for_holder("lb2")
+    pair["lb1"].thaw()
+    pair.wait_for_holder("lb1")
+    wait_for(lambda: mac_of_virtual_ip_at_client(pair) == new, 10, "the client to learn lb1's new MAC")
 
 
 # ------------------------------------------------------------------------------------------- variants

@@ -179,6 +179,20 @@ def test_without_preemption_a_thawed_active_stays_backup() -> None:
     assert_one_director(world, second)
 
 
+def test_without_preemption_an_active_that_slept_unheard_steps_back() -> None:
+    """Nothing is left in its socket to tell it of the other: the sleep itself must be reason enough."""
+    world = pair(preempt=False)
+    world.run(10)
+    first, second = world.routers
+    first.frozen = True
+    world.run(10)
+    first.inbox.clear()
+    first.frozen = False
+    world.run(10)
+    assert_one_director(world, second)
+    assert "did not run" in first.roles[-1][2]
+
+
 def test_both_directors_stopped_together_change_nothing() -> None:
     """A hypervisor that takes the processors away from both must not cause a fail-over on waking."""
     for seed in SEEDS:

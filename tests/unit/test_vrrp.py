@@ -99,3 +99,15 @@ def test_interval_zero_is_refused() -> None:
 def test_another_destination_than_the_checksum_covers_is_refused() -> None:
     payload = vrrp.encode(ADVERTISEMENT, SOURCE, vrrp.MULTICAST_GROUP)
     assert refusal(ip_packet(payload, to=IPv4Address("10.9.0.12"))) == "checksum"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_router_id_is_found_in_any_version(version: int) -> None:
+    payload = bytearray(vrrp.encode(ADVERTISEMENT, SOURCE, vrrp.MULTICAST_GROUP))
+    payload[0] = version << 4 | 1
+    assert vrrp.router_id_of(ip_packet(bytes(payload))) == 51
+
+
+@given(st.binary(max_size=40))
+def test_bytes_without_a_router_id_have_none(data: bytes) -> None:
+    assert 0 <= vrrp.router_id_of(data) <= 255
