@@ -25,6 +25,7 @@ from ha_lvs.errors import LabError
 
 HERE = Path(__file__).resolve().parent
 MEMORY = "3G"
+MODULES_MOUNT = Path("/lib/modules")
 
 
 class Kind(enum.Enum):
@@ -73,6 +74,7 @@ def guest(kind: Kind, run: Path, writable: Path, source: Path, cache: Path) -> G
 
 def _uml(run: Path, writable: Path, source: Path, cache: Path) -> Guest:
     tree = _unpacked("user-mode-linux", cache)
+    MODULES_MOUNT.mkdir(exist_ok=True)  # the guest sees this file system read-only and mounts its modules there
     (modules,) = (tree / "usr/lib/uml/modules").iterdir()
     command = (
         # A runner that is killed takes its guest along, with all the processes that a user-mode kernel consists of.
@@ -88,7 +90,7 @@ def _uml(run: Path, writable: Path, source: Path, cache: Path) -> Guest:
 def _qemu(kind: Kind, run: Path, writable: Path, cache: Path) -> Guest:
     provision("qemu")
     release, tree = _stock_kernel(cache)
-    modules = Path("/lib/modules", release)
+    modules = MODULES_MOUNT / release
     if not (modules / "modules.dep").exists():
         print(f"lab: unpacking the modules of {release} into {modules}", flush=True)
         shutil.copytree(tree / "lib/modules" / release, modules, symlinks=True, dirs_exist_ok=True)

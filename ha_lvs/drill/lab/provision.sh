@@ -58,7 +58,7 @@ case "${1:-}" in
         }
         ;;
     lab) install_packages iproute2 ipvsadm keepalived nginx-light tshark kmod procps ;;
-    qemu) install_packages qemu-system-x86 busybox-static cpio kmod ;;
+    qemu) install_packages qemu-system-x86 busybox-static cpio kmod file ;;  # file: virtme-ng reads the kernel's version
     packages) shift; install_packages "$@" ;;
     *)
         echo "usage: provision.sh venv | lab | qemu | packages NAME..." >&2

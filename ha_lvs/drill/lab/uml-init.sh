@@ -24,14 +24,7 @@ mkdir -p /run/here && mount -t hostfs -o "$here" hostfs /run/here
 mount -t tmpfs tmpfs /tmp
 case "$LAB_SOURCE" in /tmp/*) mkdir -p "$LAB_SOURCE" && mount --bind -o ro /run/source "$LAB_SOURCE" ;; esac
 mkdir -p "$LAB_WRITABLE" && mount --bind /run/writable "$LAB_WRITABLE"
-if [ -d /lib/modules ]; then
-    mount --bind /run/modules /lib/modules
-else
-    # No place for them in a file system that is read-only: the usrmerged /lib gets an overlay out of memory.
-    mkdir -p /run/lib/upper /run/lib/work
-    mount -t overlay -o "lowerdir=/usr/lib,upperdir=/run/lib/upper,workdir=/run/lib/work" overlay /usr/lib &&
-        mkdir /lib/modules && mount --bind /run/modules /lib/modules
-fi
+mount --bind /run/modules /lib/modules
 bash /run/here/guest.sh "$LAB_RUN"
 echo o >/proc/sysrq-trigger
 sleep 5
