@@ -114,7 +114,12 @@ class Instance(_Model):
             VirtualIpEntry,
             Shorthand(fields.expand_virtual_ip, {"type": "string", "examples": ["10.9.0.100/32"]}),
         ]
-    ] = Field(min_length=1, max_length=255, description="The addresses that the active node holds.", examples=[["10.9.0.100/32"]])
+    ] = Field(
+        min_length=1,
+        max_length=255,
+        description="The addresses that the active node holds.",
+        examples=[["10.9.0.100/32"]],
+    )
     unicast: Flag = Field(
         default=False,
         description="Send advertisements to the other nodes' addresses instead of the multicast group.",
