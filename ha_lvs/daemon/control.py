@@ -71,7 +71,9 @@ def query(runtime_dir: Path, verb: str = "status", timeout_s: float = _TIMEOUT_S
             sock.connect(str(path))
             sock.sendall(json.dumps({"verb": verb}).encode() + b"\n")
             answer = b"".join(iter(lambda: sock.recv(1 << 16), b""))
-        found: dict[str, Any] = json.loads(answer)
+        found: Any = json.loads(answer)
+        if not isinstance(found, dict):
+            raise ValueError(f"its answer is no object but {type(found).__name__}")
     except (OSError, ValueError) as problem:
         raise PlatformError(
             f"no director answers at {path} ({problem}); is `ha-lvs run` up, and is --runtime-dir the same as its own?"

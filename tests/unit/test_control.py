@@ -163,3 +163,8 @@ def test_a_director_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
         frozen.listen()
         with pytest.raises(PlatformError, match="no director answers"):
             query(tmp_path, timeout_s=0.1)
+
+
+def test_an_answer_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    with server(tmp_path, lambda _: [1]), pytest.raises(PlatformError, match="no object but list"):  # type: ignore[arg-type,return-value]
+        query(tmp_path)
