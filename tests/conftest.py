@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ha_lvs.drill.lab import kernel
 from ha_lvs.drill.lab.waiting import PACE
+from ha_lvs.kernel.namespace import new_network_namespace
+from tests.kernels import why_no_ipvs
 
 REQUIRED = frozenset(filter(None, os.environ.get("HA_LVS_REQUIRE", "").split(",")))
 
@@ -57,3 +61,15 @@ def _required_or_failed(request: pytest.FixtureRequest) -> None:
 def lab_directory(tmp_path: Path) -> Path:
     """A place for logs and configuration of a lab."""
     return tmp_path / "lab"
+
+
+@pytest.fixture
+def namespace() -> Iterator[None]:
+    """A network namespace of one's own, on a kernel with IPVS; it has an address, without which no server is taken."""
+    reason = why_no_ipvs()
+    if reason:
+        assert "HA_LVS_REQUIRE" not in os.environ, reason
+        pytest.skip(reason)
+    with new_network_namespace():
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield

@@ -51,7 +51,6 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     alive_at: float = 0.0
-    restarts: int = 0
     delay_s: float = RESTART_FIRST_S
     spoke: bool = False
     _pidfd: int = field(default=-1)

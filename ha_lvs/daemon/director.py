@@ -37,7 +37,7 @@ from ha_lvs.daemon.pool import Outcome, Pool
 from ha_lvs.daemon.process import set_process_name
 from ha_lvs.errors import ChannelError, HaLvsError, KernelError
 from ha_lvs.kernel.ipvs import Ipvs
-from ha_lvs.model import DirectorPart, ServerState
+from ha_lvs.model import DirectorPart, ServerState, VrrpInstance
 from ha_lvs.observe import logs
 
 log = structlog.get_logger()
@@ -210,13 +210,12 @@ class Director:
             "node": self._part.node,
             "version": __version__,
             "config_digest": self._part.config_digest,
-            "instances": {config.name: self._instance_status(config.name) for config in self._part.instances},
+            "instances": {config.name: self._instance_status(config) for config in self._part.instances},
             **(nothing if self._pool is None else self._pool.status()),
         }
 
-    def _instance_status(self, name: str) -> dict[str, Any]:
-        config = next(each for each in self._part.instances if each.name == name)
-        state = self._instances.get(name)
+    def _instance_status(self, config: VrrpInstance) -> dict[str, Any]:
+        state = self._instances.get(config.name)
         return {
             "role": "initialize" if state is None else state.role.value,
             "priority": config.priority,

@@ -196,7 +196,6 @@ class Guardian:
                 log.warning("process ended uncleanly", process=name, exit=describe_exit(code))
             return
         delay_s = child.next_delay_s()
-        child.restarts += 1
         log.error("process died; starting it again", process=name, exit=describe_exit(code), delay_s=delay_s)
         asyncio.get_running_loop().call_later(delay_s, self._restart, child)
 

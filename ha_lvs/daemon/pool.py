@@ -116,8 +116,7 @@ class Pool:
 
     def status(self) -> dict[str, Any]:
         """The `services` and `sync` of `ha-lvs status --json`."""
-        counts = self._ipvs.read_counts()
-        actual = self._ipvs.read()
+        actual, counts = self._ipvs.read_with_counts()
         services: dict[str, Any] = {}
         for each in self._part.services:
             key = each.service.key

@@ -121,26 +121,27 @@ class Ipvs:
         Services that are known by a firewall mark have no `ServiceKey`; they are left out, being foreign for
         sure.
         """
-        entries: dict[ServiceKey, ServiceEntry] = {}
-        for row in self._services():
-            service = row.service()
-            if service is not None:
-                destinations = (each.destination() for each in self._destinations(service.key))
-                entries[service.key] = service_entry(service, destinations)
-        return KernelState(entries, self._daemons())
+        return self.read_with_counts()[0]
 
     def read_counts(self) -> dict[tuple[ServiceKey, DestinationKey], Counts]:
         """The connections of every destination of every service, foreign ones too."""
+        return self.read_with_counts()[1]
+
+    def read_with_counts(self) -> tuple[KernelState, dict[tuple[ServiceKey, DestinationKey], Counts]]:
+        """What `read` and `read_counts` give, of one and the same look at the kernel."""
+        entries: dict[ServiceKey, ServiceEntry] = {}
         counts: dict[tuple[ServiceKey, DestinationKey], Counts] = {}
         for row in self._services():
             service = row.service()
             if service is None:
                 continue
-            for each in self._destinations(service.key):
+            rows = self._destinations(service.key)
+            entries[service.key] = service_entry(service, (each.destination() for each in rows))
+            for each in rows:
                 counts[service.key, each.key] = Counts(
                     each.active_connections, each.inactive_connections, each.persistent_connections
                 )
-        return counts
+        return KernelState(entries, self._daemons()), counts
 
     def _services(self) -> list[ServiceRow]:
         rows = self._dump("list the virtual services", requests.list_services)

@@ -7,7 +7,6 @@ without it fails them instead of skipping.
 from __future__ import annotations
 
 import errno
-import os
 import random
 import shlex
 import subprocess
@@ -17,9 +16,7 @@ from typing import Protocol as Interface
 
 import pytest
 
-from ha_lvs.errors import PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
-from ha_lvs.kernel.namespace import new_network_namespace
 from ha_lvs.model import (
     Destination,
     DestinationKey,
@@ -85,19 +82,10 @@ class SimulatedKernel:
 
 
 @pytest.fixture
-def real() -> Iterator[Ipvs]:
+def real(namespace: None) -> Iterator[Ipvs]:
     """The real kernel, in a network namespace of its own."""
-    try:
-        with Ipvs():
-            pass
-    except PlatformError as problem:
-        if "HA_LVS_REQUIRE" in os.environ:
-            raise
-        pytest.skip(str(problem))
-    with new_network_namespace():
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        with Ipvs() as ipvs:
-            yield ipvs
+    with Ipvs() as ipvs:
+        yield ipvs
 
 
 @pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.ipvs)])

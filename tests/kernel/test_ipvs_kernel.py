@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ha_lvs.errors import PlatformError
 from ha_lvs.kernel.ipvs import Counts, Ipvs
 from ha_lvs.kernel.namespace import new_network_namespace
 from ha_lvs.model import (
@@ -28,6 +26,7 @@ from ha_lvs.model import (
 from ha_lvs.plan.desired import KernelState, service_entry
 from ha_lvs.plan.diff import diff
 from ha_lvs.plan.steps import AddDestination, AddService, SetService, StartSync, Step, StopSync
+from tests.kernels import why_no_ipvs
 
 VIP = IPv4Address("192.0.2.10")
 WEB = ServiceKey(VIP, 80, Protocol.TCP)
@@ -39,26 +38,6 @@ def server(last: int, weight: int = 1, forwarding: Forwarding = Forwarding.DR) -
 
 def ipvsadm(*arguments: str) -> str:
     return subprocess.run(["ipvsadm", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def why_no_ipvs() -> str:
-    try:
-        with Ipvs():
-            return ""
-    except PlatformError as problem:
-        return str(problem)
-
-
-@pytest.fixture
-def namespace() -> Iterator[None]:
-    """A network namespace of one's own, on a kernel with IPVS; it has an address, without which no server is taken."""
-    reason = why_no_ipvs()
-    if reason:
-        assert "HA_LVS_REQUIRE" not in os.environ, reason
-        pytest.skip(reason)
-    with new_network_namespace():
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        yield
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -19,11 +18,9 @@ from ha_lvs.config.loader import load
 from ha_lvs.config.parts import director_part
 from ha_lvs.daemon.control import serve
 from ha_lvs.daemon.pool import OWNERSHIP_FILE
-from ha_lvs.errors import PlatformError
-from ha_lvs.kernel.ipvs import Ipvs
-from ha_lvs.kernel.namespace import new_network_namespace
 from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import Protocol, ServerState, ServiceKey, VirtualService
+from tests.kernels import why_no_ipvs
 
 DATA = Path(__file__).parent.parent / "unit" / "data"
 PAIR = DATA / "pair.yml"
@@ -43,26 +40,6 @@ def ipvsadm(*arguments: str) -> str:
 def made(*lines: str) -> None:
     for line in lines:
         ipvsadm(*line.split())
-
-
-def why_no_ipvs() -> str:
-    try:
-        with Ipvs():
-            return ""
-    except PlatformError as problem:
-        return str(problem)
-
-
-@pytest.fixture
-def namespace() -> Iterator[None]:
-    """A network namespace of one's own, on a kernel with IPVS."""
-    reason = why_no_ipvs()
-    if reason:
-        assert "HA_LVS_REQUIRE" not in os.environ, reason
-        pytest.skip(reason)
-    with new_network_namespace():
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        yield
 
 
 def ha_lvs(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
