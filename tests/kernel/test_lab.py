@@ -29,7 +29,7 @@ needs_netem = pytest.mark.ipvs
 @pytest.fixture
 def lab(lab_directory: Path) -> Iterator[Lab]:
     with Lab("labtest", lab_directory, clients=1, servers=1) as lab:
-        echo = [sys.executable, "-m", "ha_lvs.drill.echo", "--port", str(PORT)]
+        echo = [sys.executable, "-m", "ha_lvs.drill.measure.echo", "--port", str(PORT)]
         lab.host("lb1").popen(echo)
         wait_for(lambda: echoes(lab.host("c1")), 10, "the echo on lb1 to answer")
         yield lab

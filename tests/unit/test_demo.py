@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ha_lvs.drill import demo, demo_view, report, timeline
-from ha_lvs.drill.demo_story import STEPS, Event, Story
+from ha_lvs.drill.demo import report, show, timeline
+from ha_lvs.drill.demo import view as demo_view
+from ha_lvs.drill.demo.story import STEPS, Event, Story
 
 STEP_TIMES = {
     "ready": 5.0,
@@ -234,7 +235,7 @@ def test_lines_that_are_no_events_are_kept_apart() -> None:
     record, rest, story = io.BytesIO(), io.BytesIO(), Story()
     console = Console(file=io.StringIO())
     lines = [b"booting\n", b'{"event": "machine", "t": 1, "kernel": "k", "lab": "vm", "cpus": 2}\n', b"3\n"]
-    demo.follow(iter(lines), story, demo_view.PlainView(console), record, rest)
+    show.follow(iter(lines), story, demo_view.PlainView(console), record, rest)
     assert story.machine["kernel"] == "k"
     assert record.getvalue() == lines[1]
     assert rest.getvalue() == b"booting\n3\n"

@@ -70,7 +70,7 @@ class Load:
     """A running load generator and what it has said so far."""
 
     def __init__(self, server: Server, *options: str) -> None:
-        command = [sys.executable, "-m", "ha_lvs.drill.load", "--target", f"127.0.0.1:{server.port}"]
+        command = [sys.executable, "-m", "ha_lvs.drill.measure.load", "--target", f"127.0.0.1:{server.port}"]
         self.process = subprocess.Popen(
             [*command, "--report-every", "0.2", *options],
             stdin=subprocess.PIPE,
@@ -215,7 +215,7 @@ def test_requests_without_an_answer_time_out_while_the_beat_goes_on(server: Serv
 
 def test_a_reader_that_has_gone_to_sleep_does_not_hold_up_the_load(server: Server) -> None:
     target = f"127.0.0.1:{server.port}"
-    command = [sys.executable, "-m", "ha_lvs.drill.load", "--target", target, *ONLY_STREAM]
+    command = [sys.executable, "-m", "ha_lvs.drill.measure.load", "--target", target, *ONLY_STREAM]
     # A report each millisecond fills the pipe in half a second, that is within some 50 requests.
     with subprocess.Popen([*command, "--report-every", "0.001"], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as load:
         end = time.monotonic() + DEADLINE_S

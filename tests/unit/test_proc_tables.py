@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ha_lvs.drill.proc_tables import client_ports, destinations
+from ha_lvs.drill.measure.proc_tables import client_ports, destinations
 
 SERVICES = """\
 IP Virtual Server version 1.2.1 (size=4096)

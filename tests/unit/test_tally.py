@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_lvs.drill.http_client import Answer, Failure, parse
-from ha_lvs.drill.tally import Request, biggest_gap, summarise
+from ha_lvs.drill.measure.http_client import Answer, Failure, parse
+from ha_lvs.drill.measure.tally import Request, biggest_gap, summarise
 
 TIMES = st.lists(st.floats(min_value=0, max_value=1000, allow_nan=False), max_size=30)
 

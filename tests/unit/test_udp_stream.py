@@ -42,7 +42,7 @@ def options() -> tuple[str, ...]:
 
 def stream(port: int, *options: str) -> Any:
     """A stream whose standard input stays open until it ends by itself."""
-    command = [sys.executable, "-m", "ha_lvs.drill.udp_stream", "--target", f"127.0.0.1:{port}", *options]
+    command = [sys.executable, "-m", "ha_lvs.drill.measure.udp_stream", "--target", f"127.0.0.1:{port}", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         return json.loads(process.stdout.readline())
@@ -71,7 +71,7 @@ def test_where_nobody_listens_all_are_lost(options: tuple[str, ...]) -> None:
 
 
 def test_it_ends_with_its_standard_input() -> None:
-    command = [sys.executable, "-m", "ha_lvs.drill.udp_stream", "--target", f"127.0.0.1:{Echo().port}"]
+    command = [sys.executable, "-m", "ha_lvs.drill.measure.udp_stream", "--target", f"127.0.0.1:{Echo().port}"]
     done = subprocess.run(command, input=b"", stdout=subprocess.PIPE, timeout=DEADLINE_S, check=False)
     assert done.returncode == 0
     assert "outage_ms" in json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""A UDP echo for measuring outages: `python -m ha_lvs.drill.echo --address 10.9.0.100 --port 7000`.
+"""A UDP echo for measuring outages: `python -m ha_lvs.drill.measure.echo --address 10.9.0.100 --port 7000`.
 
 It answers each datagram with the same bytes from the address that it was bound to, which need not be there yet. Light
 and with real-time priority where allowed, so that what is measured is the network.
@@ -33,7 +33,7 @@ def serve(address: str, port: int) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m ha_lvs.drill.echo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ha_lvs.drill.measure.echo", description=__doc__)
     parser.add_argument("--address", default="0.0.0.0", help="answer from this address (default: any)")
     parser.add_argument("--port", type=int, default=7000)
     options = parser.parse_args()

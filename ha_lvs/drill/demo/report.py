@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ha_lvs.drill.demo_story import STEPS, Run, Story
+from ha_lvs.drill.demo.story import STEPS, Run, Story
 
 NOTES = {
     "outage_ms": "biggest gap between the send times of two successive answered requests around the cut; nothing is "

@@ -1,4 +1,4 @@
-"""The demo's eyes: the kernels of both directors and the load generator, seen from outside the pair.
+"""The eyes of demo and drills: the kernels of both directors and the load generator, seen from outside the pair.
 
 Rules that hold here:
 * Who holds the virtual IP and what IPVS contains is read from the kernel, not asked from the daemons that are on trial.
@@ -17,44 +17,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from ha_lvs.drill.demo_story import Event
 from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.hosts import Host
 from ha_lvs.drill.lab.waiting import PACE, wait_for
+from ha_lvs.drill.measure.events import Emit, Emitter, Event
 from ha_lvs.errors import HaLvsError, LabError
 
 _RTMGRP_IPV4_IFADDR = 0x10  # linux/rtnetlink.h
 ROLES_EVERY_S = 0.5
-
-
-class Emit(Protocol):
-    """Where events go."""
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        """Takes an event of this kind with these fields; adds the time, unless ``t`` is one of them."""
-
-
-class Emitter:
-    """Events as JSON lines on a file descriptor, from any thread.
-
-    Arguments:
-        fd: where to.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._lock = threading.Lock()
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        self.pass_on(json.dumps({"event": event, "t": round(time.monotonic(), 4), **fields}).encode() + b"\n")
-
-    def pass_on(self, line: bytes) -> None:
-        """Writes a line that is an event already."""
-        with self._lock:
-            while line:
-                line = line[os.write(self._fd, line) :]
 
 
 class KernelTable:
@@ -173,7 +145,7 @@ def _drain(sock: Any) -> None:
 
 
 class LoadProcess:
-    """The running load generator: passes its events on and remembers what the demo waits for. A context manager.
+    """The running load generator: passes its events on and remembers what is waited for. A context manager.
 
     Arguments:
         start: starts it with pipes for standard input and output.

@@ -1,6 +1,6 @@
 """The load generator: a light process of its own, so that what it measures is the network and not itself.
 
-    python -m ha_lvs.drill.load --target 10.9.0.100:80 --connections 200 --rate 50
+    python -m ha_lvs.drill.measure.load --target 10.9.0.100:80 --connections 200 --rate 50
 
 It keeps long-lived connections with a request on each now and then, and sends a steady stream of requests on new
 connections (`load_ring`, `load_stream`). The servers' answers must be their names. Rules that hold here:
@@ -34,10 +34,10 @@ import sys
 import time
 from typing import Any
 
-from ha_lvs.drill.http_client import Address
-from ha_lvs.drill.load_ring import Ring
-from ha_lvs.drill.load_stream import NEVER, Poller, Stream
-from ha_lvs.drill.tally import Request, biggest_gap, summarise
+from ha_lvs.drill.measure.http_client import Address
+from ha_lvs.drill.measure.load_ring import Ring
+from ha_lvs.drill.measure.load_stream import NEVER, Poller, Stream
+from ha_lvs.drill.measure.tally import Request, biggest_gap, summarise
 
 REALTIME_PRIORITY = 1
 """Below everything of the directors: load must not keep them from running."""
@@ -202,7 +202,7 @@ def address_argument(text: str) -> Address:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; argparse, because typer takes longer to import than this process to start."""
-    options = argparse.ArgumentParser(prog="python -m ha_lvs.drill.load", description="HTTP load, measured.")
+    options = argparse.ArgumentParser(prog="python -m ha_lvs.drill.measure.load", description="HTTP load, measured.")
     options.add_argument("--target", type=address_argument, required=True, metavar="ADDRESS:PORT")
     options.add_argument("--path", default="/", help="what to ask for (default /)")
     options.add_argument("--connections", type=int, default=200, help="long-lived connections (default 200)")

@@ -1,8 +1,8 @@
 """One datagram a millisecond to an echo behind the virtual IP: the finest measure of an outage.
 
-    python -m ha_lvs.drill.udp_stream --target 10.9.0.100:7000 --duration 10
+    python -m ha_lvs.drill.measure.udp_stream --target 10.9.0.100:7000 --duration 10
 
-The echo (`ha_lvs.drill.echo`) sends each datagram back. At the end one JSON line goes to standard output: ``sent``,
+The echo (`ha_lvs.drill.measure.echo`) sends each datagram back. At the end one JSON line goes to standard output: ``sent``,
 ``lost``, ``outage_ms`` and ``outage_from`` (the biggest gap between the send times of two answered datagrams, nothing
 taken off), ``refused`` (ICMP errors that came back) and ``worst_lateness_ms`` of a beat, below which no outage means
 anything. Times are CLOCK_MONOTONIC. It ends after `--duration`, at the end of standard input or on SIGTERM.
@@ -24,8 +24,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ha_lvs.drill.load import address_argument, be_prompt
-from ha_lvs.drill.tally import biggest_gap
+from ha_lvs.drill.measure.load import address_argument, be_prompt
+from ha_lvs.drill.measure.tally import biggest_gap
 
 _NUMBER = struct.Struct("!Q")
 GRACE_S = 0.3
@@ -116,7 +116,9 @@ class UdpStream:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the stream and prints its result."""
-    parser = argparse.ArgumentParser(prog="python -m ha_lvs.drill.udp_stream", description="UDP outage, measured.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ha_lvs.drill.measure.udp_stream", description="UDP outage, measured."
+    )
     parser.add_argument("--target", type=address_argument, required=True, metavar="ADDRESS:PORT")
     parser.add_argument("--interval-ms", type=float, default=1.0, help="between two datagrams (default 1)")
     parser.add_argument("--duration", type=float, default=float("inf"), help="seconds (default: until told to stop)")

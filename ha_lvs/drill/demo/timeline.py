@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ha_lvs.drill.demo_story import STEPS, Run, Story
+from ha_lvs.drill.demo.story import STEPS, Run, Story
 from ha_lvs.errors import LabError
 
 BIN_S = 0.1

@@ -1,6 +1,6 @@
 """What the demo has seen so far, put together from its events.
 
-The measuring side (`demo_run`, inside the lab) writes one JSON object a line; the screen, the report and the picture
+The measuring side (`run`, inside the lab) writes one JSON object a line; the screen, the report and the picture
 are all made from the `Story` that this module builds of them, so that a recorded file of events gives the same again.
 
 The events. Each has ``event`` and ``t``, seconds of CLOCK_MONOTONIC of the machine under test:
@@ -12,7 +12,7 @@ The events. Each has ``event`` and ``t``, seconds of CLOCK_MONOTONIC of the mach
 * ``holders``: ``nodes`` that have the virtual IP in their kernel, on each change
 * ``roles``: ``nodes``, role by node, on each change
 * ``problem``: ``text``: something that should have held did not
-* ``opened``, ``report``, ``verified``, ``summary``: of the load generator (`ha_lvs.drill.load`)
+* ``opened``, ``report``, ``verified``, ``summary``: of the load generator (`ha_lvs.drill.measure.load`)
 * ``end``: of a run
 
 Pure: no clock, no file.
@@ -21,11 +21,9 @@ Pure: no clock, no file.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from ha_lvs.drill.tally import Gap, Request, biggest_gap
-
-Event = dict[str, Any]
+from ha_lvs.drill.measure.events import Event
+from ha_lvs.drill.measure.tally import Gap, Request, biggest_gap
 
 STEPS = {
     "ready": "the pair is ready",

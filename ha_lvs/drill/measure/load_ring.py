@@ -9,8 +9,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from ha_lvs.drill.http_client import Address, Answer, Connection, Failure
-from ha_lvs.drill.load_stream import NEVER, Poller
+from ha_lvs.drill.measure.http_client import Address, Answer, Connection, Failure
+from ha_lvs.drill.measure.load_stream import NEVER, Poller
 
 VERIFICATIONS_PER_TURN = 4
 

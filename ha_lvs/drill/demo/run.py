@@ -1,9 +1,9 @@
 """The demo's measuring side: builds the lab, runs the pair, does it harm, and writes events.
 
-    python -m ha_lvs.drill.demo_run --forwarding dr --forwarding nat -o DIR
+    python -m ha_lvs.drill.demo.run --forwarding dr --forwarding nat -o DIR
 
-It runs where IPVS is, which may be inside the VM, so it draws nothing and writes events (`demo_story`) as JSON lines to
-standard output. Each forwarding method gets a lab of its own. Rules that hold here:
+It runs where IPVS is, which may be inside the VM, so it draws nothing and writes events (`measure.events`) as JSON
+lines to standard output. Each forwarding method gets a lab of its own. Rules that hold here:
 
 * A step has happened when the kernel shows it, not when somebody says so.
 * A run that fails is reported as a ``problem`` and the next one begins: the reader judges.
@@ -23,17 +23,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_lvs.drill.demo_config import PORT, PRIORITIES, config_text
-from ha_lvs.drill.demo_story import Event
-from ha_lvs.drill.demo_watch import Emitter, KernelTable, LoadProcess, Watch
+from ha_lvs.drill.demo.config import PORT, PRIORITIES, config_text
+from ha_lvs.drill.demo.story import Event
 from ha_lvs.drill.lab import kernel
 from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.hosts import Host
 from ha_lvs.drill.lab.servers import Server
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import PACE, wait_for
-from ha_lvs.drill.proc_tables import client_ports, destinations
-from ha_lvs.drill.tally import Request
+from ha_lvs.drill.measure.proc_tables import client_ports, destinations
+from ha_lvs.drill.measure.tally import Request
+from ha_lvs.drill.measure.watch import Emitter, KernelTable, LoadProcess, Watch
 from ha_lvs.errors import HaLvsError, LabError
 from ha_lvs.model import Forwarding
 
@@ -211,7 +211,7 @@ class Demo:
     def _start_load(self) -> subprocess.Popen[bytes]:
         options = self._options
         every_s = 1.0 if PACE == 1 else 2.0
-        command = [sys.executable, "-m", "ha_lvs.drill.load", "--target", f"{VIRTUAL_IP}:{PORT}"]
+        command = [sys.executable, "-m", "ha_lvs.drill.measure.load", "--target", f"{VIRTUAL_IP}:{PORT}"]
         command += ["--connections", str(options.connections), "--rate", str(options.rate)]
         command += ["--every", str(every_s)]
         self._emit("note", text=f"load: {options.connections} connections, {options.rate:g} requests a second")
@@ -276,7 +276,7 @@ def run_one(forwarding: Forwarding, options: Options, emitter: Emitter) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the forwarding methods one after the other."""
-    parser = argparse.ArgumentParser(prog="python -m ha_lvs.drill.demo_run", description="The demo's measuring side.")
+    parser = argparse.ArgumentParser(prog="python -m ha_lvs.drill.demo.run", description="The demo's measuring side.")
     methods = [forwarding.value for forwarding in Forwarding]
     parser.add_argument("--forwarding", action="append", choices=methods, required=True)
     parser.add_argument("--connections", type=int, required=True)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import select
 from collections.abc import Callable
 
-from ha_lvs.drill.http_client import Address, Answer, Connection, Failure
-from ha_lvs.drill.tally import Request
+from ha_lvs.drill.measure.http_client import Address, Answer, Connection, Failure
+from ha_lvs.drill.measure.tally import Request
 
 HANDLED_PER_TURN = 16
 

@@ -2,8 +2,8 @@
 
     python -m ha_lvs.drill.demo -o build/demo
 
-The measuring side (`demo_run`) runs as a process of its own, natively where the kernel has IPVS and in the VM lab
-elsewhere, and writes events. This side shows them (`demo_view`) and leaves in the output directory:
+The measuring side (`run`) runs as a process of its own, natively where the kernel has IPVS and in the VM lab
+elsewhere, and writes events. This side shows them (`view`) and leaves in the output directory:
 
     report.json    figures of each forwarding method and of all together (`report`)
     timeline.png   the same as a picture (`timeline`), where matplotlib is installed
@@ -27,25 +27,18 @@ from typing import IO
 
 from rich.console import Console
 
-from ha_lvs.drill import demo_view, report, timeline
-from ha_lvs.drill.demo_story import Event, Story
+from ha_lvs.drill.demo import report, timeline
+from ha_lvs.drill.demo import view as views
+from ha_lvs.drill.demo.story import Story
 from ha_lvs.drill.lab import kernel, vm
+from ha_lvs.drill.measure.events import parse_event
 from ha_lvs.errors import LabError
 
 METHODS = ("dr", "nat", "tun")
 NATIVE = "native"
 
 
-def parse_event(line: bytes) -> Event | None:
-    """The event in a line of the measuring side's output, or None when the line is something else."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event and "t" in event else None
-
-
-def follow(lines: Iterator[bytes], story: Story, view: demo_view.View, record: IO[bytes], rest: IO[bytes]) -> None:
+def follow(lines: Iterator[bytes], story: Story, view: views.View, record: IO[bytes], rest: IO[bytes]) -> None:
     """Feeds each event to the story, the screen and the record; lines that are no events go to `rest`."""
     for line in lines:
         event = parse_event(line)
@@ -61,7 +54,7 @@ def follow(lines: Iterator[bytes], story: Story, view: demo_view.View, record: I
 
 def command(options: argparse.Namespace, lab: str) -> list[str]:
     """How the measuring side is started in a kind of lab: ``native``, or a kind of guest."""
-    run = [sys.executable, "-m", "ha_lvs.drill.demo_run", "--output", str(options.output), "--lab", lab]
+    run = [sys.executable, "-m", "ha_lvs.drill.demo.run", "--output", str(options.output), "--lab", lab]
     run += ["--connections", str(options.connections), "--rate", str(options.rate)]
     run += ["--interval-ms", str(options.interval_ms)]
     for method in options.forwarding or METHODS:
@@ -95,7 +88,7 @@ def show(options: argparse.Namespace, console: Console) -> list[str]:
     if lab != NATIVE:
         console.print(f"this kernel has no IPVS: the pair runs in a guest ({lab}), slower than a real machine")
     rest_path = output / "logs" / "lab.log"
-    view = demo_view.make(console)
+    view = views.make(console)
     with (output / "events.jsonl").open("wb") as record, rest_path.open("wb") as rest:
         process = subprocess.Popen(command(options, lab), stdout=subprocess.PIPE, stderr=rest, stdin=subprocess.DEVNULL)
         try:
@@ -113,7 +106,7 @@ def show(options: argparse.Namespace, console: Console) -> list[str]:
     (output / "report.json").write_text(json.dumps(result, indent=2) + "\n")
     if result["forwarding"]:
         console.print()
-        console.print(demo_view.summary_table(result))
+        console.print(views.summary_table(result))
     try:
         timeline.draw(story, output / "timeline.png")
     except LabError as problem:
@@ -136,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=demo_view.PLAIN_WIDTH)
+        console = Console(width=views.PLAIN_WIDTH)
     try:
         wrong = show(options, console)
     except LabError as problem:
