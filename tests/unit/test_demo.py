@@ -11,7 +11,8 @@ from rich.console import Console
 
 from ha_lvs.drill.demo import report, show, timeline
 from ha_lvs.drill.demo import view as demo_view
-from ha_lvs.drill.demo.story import STEPS, Event, Story
+from ha_lvs.drill.demo.story import STEPS, Story
+from ha_lvs.drill.measure.events import Event
 
 STEP_TIMES = {
     "ready": 5.0,

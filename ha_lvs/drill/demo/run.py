@@ -24,16 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ha_lvs.drill.demo.config import PORT, PRIORITIES, config_text
-from ha_lvs.drill.demo.story import Event
 from ha_lvs.drill.lab import kernel
 from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.hosts import Host
 from ha_lvs.drill.lab.servers import Server
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import PACE, wait_for
+from ha_lvs.drill.measure.events import Emitter, Event
 from ha_lvs.drill.measure.proc_tables import client_ports, destinations
 from ha_lvs.drill.measure.tally import Request
-from ha_lvs.drill.measure.watch import Emitter, KernelTable, LoadProcess, Watch
+from ha_lvs.drill.measure.watch import KernelTable, LoadProcess, Watch
 from ha_lvs.errors import HaLvsError, LabError
 from ha_lvs.model import Forwarding
 

@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ha_lvs.drill.demo.story import Event, Run, Story
+from ha_lvs.drill.demo.story import Run, Story
+from ha_lvs.drill.measure.events import Event
 from ha_lvs.drill.measure.tally import Request
 
 EVENT_LINES = 14

@@ -2,7 +2,7 @@
 
     python -m ha_lvs.drill.measure.udp_stream --target 10.9.0.100:7000 --duration 10
 
-The echo (`ha_lvs.drill.measure.echo`) sends each datagram back. At the end one JSON line goes to standard output: ``sent``,
+The `echo` sends each datagram back. At the end one JSON line goes to standard output: ``sent``,
 ``lost``, ``outage_ms`` and ``outage_from`` (the biggest gap between the send times of two answered datagrams, nothing
 taken off), ``refused`` (ICMP errors that came back) and ``worst_lateness_ms`` of a beat, below which no outage means
 anything. Times are CLOCK_MONOTONIC. It ends after `--duration`, at the end of standard input or on SIGTERM.
