@@ -1,4 +1,4 @@
-"""Verbs about the config file: `check` and `schema`. Neither needs privileges or touches the system."""
+"""Verbs about files: `check` and `schema`. Neither needs privileges or touches the system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ha_lvs.config import schema as config_schema
 from ha_lvs.config.loader import load
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The config file.")]
@@ -37,6 +36,13 @@ def check(config: ConfigFile) -> None:
     typer.echo(f"digest {found.digest}")
 
 
-def schema() -> None:
+def schema(
+    scenario: Annotated[bool, typer.Option("--scenario", help="That of a drill's scenario file instead.")] = False,
+) -> None:
     """Print the JSON Schema of the config file."""
-    typer.echo(json.dumps(config_schema.json_schema(), indent=2))
+    if scenario:
+        # Drills are imported only where they are asked for: the other verbs start sooner.
+        from ha_lvs.drill.scenario import json_schema
+    else:
+        from ha_lvs.config.schema import json_schema
+    typer.echo(json.dumps(json_schema(), indent=2))

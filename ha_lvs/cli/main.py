@@ -26,6 +26,10 @@ VERBS = {
     "run": "ha_lvs.cli.run",
     "status": "ha_lvs.cli.observe",
     "plan": "ha_lvs.cli.observe",
+    "drill": "ha_lvs.cli.drill",
+    "reload": "ha_lvs.cli.operate",
+    "cleanup": "ha_lvs.cli.operate",
+    "catalog": "ha_lvs.cli.catalog",
 }
 """Each verb and the module whose `register` adds it."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -17,25 +17,33 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ha_lvs.config import values
-from ha_lvs.config.schema import Config
 from ha_lvs.config.tree import Path
 
 KEY = "[key]"
 """What pydantic appends to the path of a mapping's key that is itself wrong."""
 
 
-def describe(problem: ValidationError) -> Iterator[tuple[Path, bool, str]]:
-    """Path, whether its key (not its value) is meant, and the sentence, for every error."""
+def describe(
+    problem: ValidationError, model: type[BaseModel], verb: str, later: Mapping[str, str]
+) -> Iterator[tuple[Path, bool, str]]:
+    """Path, whether its key (not its value) is meant, and the sentence, for every error.
+
+    Arguments:
+        model: what the file was checked against.
+        verb: the command that prints its JSON Schema.
+        later: what to say of keys that are known to be missing from it.
+    """
     errors = problem.errors(include_url=False)
     unknown: dict[tuple[Path, str], str] = {}
     for error in errors:
         path = tuple(error["loc"])
         if error["type"] == "extra_forbidden":
-            known = _known_keys(path[:-1])
-            near = values.suggestion(path[-1], known)
+            known = list(_fields(model, path[:-1]))
+            remark = later.get(str(path[-1]))
+            near = None if remark else values.suggestion(path[-1], known)
             if near:
                 unknown[path[:-1], near] = str(path[-1])
-            hint = f"did you mean `{near}`?" if near else f"known keys are {', '.join(known)}"
+            hint = remark or (f"did you mean `{near}`?" if near else f"known keys are {', '.join(known)}")
             yield path, True, f"unknown key `{path[-1]}`; {hint}"
     for error in errors:
         path = tuple(error["loc"])
@@ -43,30 +51,30 @@ def describe(problem: ValidationError) -> Iterator[tuple[Path, bool, str]]:
             continue
         if error["type"] == "missing":
             if (path[:-1], path[-1]) not in unknown:
-                yield path[:-1], False, _missing(path)
+                yield path[:-1], False, _missing(_fields(model, path[:-1]), path)
         elif path and path[-1] == KEY:
-            yield path[:-1], True, _sentence(error)
+            yield path[:-1], True, _sentence(error, verb)
         else:
-            yield path, False, _sentence(error)
+            yield path, False, _sentence(error, verb)
 
 
-def _sentence(error: ErrorDetails) -> str:
+def _sentence(error: ErrorDetails, verb: str) -> str:
     kind, found = error["type"], error["input"]
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if found is None:
         return "there is no value; give one, or remove the key"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        return f"expected a mapping (key: value), found {values.shown(found)}; see `ha-lvs schema`"
+        return f"expected a mapping (key: value), found {values.shown(found)}; see `{verb}`"
     if kind == "list_type":
         return f"expected a list, found {values.shown(found)}; put it in [brackets]"
     if kind == "too_short":
         return "is empty; give at least one"
-    return f"{error['msg']}, found {values.shown(found)}; see `ha-lvs schema`"
+    return f"{error['msg']}, found {values.shown(found)}; see `{verb}`"
 
 
-def _missing(path: Path) -> str:
-    field = _fields(path[:-1]).get(str(path[-1]))
+def _missing(fields: dict[str, FieldInfo], path: Path) -> str:
+    field = fields.get(str(path[-1]))
     key = path[-1]
     if field is None:
         return f"required key `{key}` is missing; add it"
@@ -76,13 +84,9 @@ def _missing(path: Path) -> str:
     return f"required key `{key}` is missing; add it{example} ({(field.description or '').rstrip('.')})"
 
 
-def _known_keys(path: Path) -> list[str]:
-    return list(_fields(path))
-
-
-def _fields(path: Path) -> dict[str, FieldInfo]:
-    """The fields of the model that stands at a path."""
-    kind: Any = Config
+def _fields(model: type[BaseModel], path: Path) -> dict[str, FieldInfo]:
+    """The fields of the model that stands at a path below `model`."""
+    kind: Any = model
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))

@@ -8,16 +8,14 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import Any, TypeVar
+from typing import Any
 
 from ha_lvs.config import durations, values
-from ha_lvs.config.tree import Path
+from ha_lvs.config.lenient import Found, children, get, tried, twice
+from ha_lvs.config.tree import Path, dotted
 from ha_lvs.model import Protocol, ServiceKey
-
-T = TypeVar("T")
-Found = tuple[Path, str]
 
 _HTTP_ONLY = ("path", "host", "status")
 _DEFAULT_INTERVAL = "2s"
@@ -33,47 +31,9 @@ def problems(data: dict[str, Any]) -> Iterator[Found]:
     yield from _instances(data)
     yield from _priorities(data)
     carried = _virtual_ips(data)
-    yield from _twice(carried, "virtual IP {} is already in {}; an address can move with one instance only")
+    yield from twice(carried, "virtual IP {} is already in {}; an address can move with one instance only")
     yield from _own_addresses(data, carried)
     yield from _services(data, {address for _, address in carried})
-
-
-# --------------------------------------------------------------------------------------------- reading leniently
-
-
-def _try(parse: Callable[[object], T], value: object) -> T | None:
-    try:
-        return parse(value)
-    except ValueError:
-        return None
-
-
-def _children(value: object, *path: str | int) -> Iterator[tuple[Path, Any]]:
-    """The items of a mapping or list with their paths; nothing for anything else."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield (*path, key), item
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield (*path, index), item
-
-
-def _get(value: object, key: str, default: Any = None) -> Any:
-    return value.get(key, default) if isinstance(value, dict) else default
-
-
-def _where(path: Path) -> str:
-    """A path for people: `services[0].listen`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-
-
-def _twice(found: list[tuple[Path, T]], message: str) -> Iterator[Found]:
-    first: dict[T, Path] = {}
-    for path, value in found:
-        if value in first:
-            yield path, message.format(value, _where(first[value]))
-        else:
-            first[value] = path
 
 
 # -------------------------------------------------------------------------------------------- nodes and instances
@@ -81,39 +41,39 @@ def _twice(found: list[tuple[Path, T]], message: str) -> Iterator[Found]:
 
 def _nodes(data: dict[str, Any]) -> Iterator[Found]:
     found = []
-    for path, node in _children(_get(data, "nodes"), "nodes"):
-        address = _try(values.ipv4, _get(node, "address"))
+    for path, node in children(get(data, "nodes"), "nodes"):
+        address = tried(values.ipv4, get(node, "address"))
         if address is not None:
             found.append(((*path, "address"), address))
-    yield from _twice(found, "{} is already the address at {}; give each node its own")
+    yield from twice(found, "{} is already the address at {}; give each node its own")
 
 
 def _own_addresses(data: dict[str, Any], carried: list[tuple[Path, IPv4Address]]) -> Iterator[Found]:
-    own = {_try(values.ipv4, _get(node, "address")): path for path, node in _children(_get(data, "nodes"), "nodes")}
+    own = {tried(values.ipv4, get(node, "address")): path for path, node in children(get(data, "nodes"), "nodes")}
     for path, address in carried:
         if address in own:
-            node = _where(own[address])
+            node = dotted(own[address])
             yield path, f"{address} is the own address of {node}; a virtual IP is added and removed, so use another"
 
 
 def _lease(path: Path, instance: Any) -> Iterator[Found]:
     parse = durations.parse
-    lease, interval = _try(parse, _get(instance, "lease")), _try(parse, _get(instance, "interval"))
+    lease, interval = tried(parse, get(instance, "lease")), tried(parse, get(instance, "interval"))
     if lease is not None and interval is not None and lease.ms < 2 * interval.ms:
-        shown, sent = _get(instance, "lease"), _get(instance, "interval")
+        shown, sent = get(instance, "lease"), get(instance, "interval")
         message = f"{shown} ends between advertisements, which renew it every {sent}; use auto, or twice the interval"
         yield (*path, "lease"), message
 
 
 def _instances(data: dict[str, Any]) -> Iterator[Found]:
     routers = []
-    for path, instance in _children(_get(data, "instances"), "instances"):
-        router_id, interface = _get(instance, "router_id"), _get(instance, "interface")
+    for path, instance in children(get(data, "instances"), "instances"):
+        router_id, interface = get(instance, "router_id"), get(instance, "interface")
         yield from _lease(path, instance)
         if isinstance(router_id, int) and isinstance(interface, str):
             routers.append(((*path, "router_id"), (router_id, interface)))
-        nodes = _get(data, "nodes")
-        if _try(values.flag, _get(instance, "unicast")) and isinstance(nodes, dict) and len(nodes) == 1:
+        nodes = get(data, "nodes")
+        if tried(values.flag, get(instance, "unicast")) and isinstance(nodes, dict) and len(nodes) == 1:
             yield (
                 (*path, "unicast"),
                 "unicast with one node has no peer to send to; add the other node or remove it",
@@ -125,18 +85,18 @@ def _instances(data: dict[str, Any]) -> Iterator[Found]:
                 path,
                 (
                     f"router id {router[0]} on interface {router[1]} is already taken by"
-                    f" {_where(seen[router][:-1])}; give each instance on a network its own"
+                    f" {dotted(seen[router][:-1])}; give each instance on a network its own"
                 ),
             )
         seen.setdefault(router, path)
 
 
 def _priorities(data: dict[str, Any]) -> Iterator[Found]:
-    nodes = _get(data, "nodes")
+    nodes = get(data, "nodes")
     if not isinstance(nodes, dict) or not nodes:
         return
-    for path, instance in _children(_get(data, "instances"), "instances"):
-        priority = _get(instance, "priority")
+    for path, instance in children(get(data, "instances"), "instances"):
+        priority = get(instance, "priority")
         if not isinstance(priority, dict):
             continue
         for name in priority:
@@ -151,9 +111,9 @@ def _priorities(data: dict[str, Any]) -> Iterator[Found]:
 
 def _virtual_ips(data: dict[str, Any]) -> list[tuple[Path, IPv4Address]]:
     found = []
-    for path, instance in _children(_get(data, "instances"), "instances"):
-        for entry_path, entry in _children(_get(instance, "virtual_ips"), *path, "virtual_ips"):
-            prefix = _try(values.ipv4_prefix, _get(entry, "address") if isinstance(entry, dict) else entry)
+    for path, instance in children(get(data, "instances"), "instances"):
+        for entry_path, entry in children(get(instance, "virtual_ips"), *path, "virtual_ips"):
+            prefix = tried(values.ipv4_prefix, get(entry, "address") if isinstance(entry, dict) else entry)
             if prefix is not None:
                 found.append((entry_path, prefix.ip))
     return found
@@ -164,11 +124,11 @@ def _virtual_ips(data: dict[str, Any]) -> list[tuple[Path, IPv4Address]]:
 
 def _services(data: dict[str, Any], carried: set[IPv4Address]) -> Iterator[Found]:
     names, listens = [], []
-    for path, service in _children(_get(data, "services"), "services"):
-        name = _get(service, "name")
+    for path, service in children(get(data, "services"), "services"):
+        name = get(service, "name")
         if isinstance(name, str):
             names.append(((*path, "name"), name))
-        key = _try(values.listen, _get(service, "listen"))
+        key = tried(values.listen, get(service, "listen"))
         if key is not None:
             at = (*path, "listen")
             listens.append((at, key))
@@ -181,19 +141,19 @@ def _services(data: dict[str, Any], carried: set[IPv4Address]) -> Iterator[Found
                         " instance, or listen on one of them"
                     ),
                 )
-        yield from _check((*path, "check"), _get(service, "check"), key)
+        yield from _check((*path, "check"), get(service, "check"), key)
         yield from _servers(path, service, key)
-    yield from _twice(names, "service name '{}' is already used by {}; give each service its own")
-    yield from _twice(listens, "{} is already taken by {}; a service must have its own address, port and protocol")
+    yield from twice(names, "service name '{}' is already used by {}; give each service its own")
+    yield from twice(listens, "{} is already taken by {}; a service must have its own address, port and protocol")
 
 
 def _servers(path: Path, service: object, key: ServiceKey | None) -> Iterator[Found]:
     seen: dict[tuple[IPv4Address, int | None], Path] = {}
-    for at, server in _children(_get(service, "servers"), *path, "servers"):
+    for at, server in children(get(service, "servers"), *path, "servers"):
         if isinstance(server, dict):
-            address, port = _try(values.ipv4, server.get("address")), server.get("port")
+            address, port = tried(values.ipv4, server.get("address")), server.get("port")
         else:
-            address, port = _try(values.address_port, server) or (None, None)
+            address, port = tried(values.address_port, server) or (None, None)
         if address is None or not (port is None or isinstance(port, int)):
             continue
         own_port = port if port is not None else key.port if key else None
@@ -201,10 +161,10 @@ def _servers(path: Path, service: object, key: ServiceKey | None) -> Iterator[Fo
         if (address, own_port) in seen:
             yield (
                 at,
-                f"server {text} is already in the service as {_where(seen[address, own_port])}; remove one",
+                f"server {text} is already in the service as {dotted(seen[address, own_port])}; remove one",
             )
         seen.setdefault((address, own_port), at)
-        forwarding = _get(server, "forwarding") or _get(service, "forwarding")
+        forwarding = get(server, "forwarding") or get(service, "forwarding")
         if key and own_port != key.port and forwarding in ("dr", "tun"):
             port_path = (*at, "port") if isinstance(server, dict) else at
             yield (
@@ -214,14 +174,14 @@ def _servers(path: Path, service: object, key: ServiceKey | None) -> Iterator[Fo
                     " this service; remove the port or use nat"
                 ),
             )
-        yield from _check((*at, "check"), _get(server, "check"), key)
+        yield from _check((*at, "check"), get(server, "check"), key)
 
 
 def _check(path: Path, check: object, key: ServiceKey | None) -> Iterator[Found]:
     if not isinstance(check, dict):
         return
     written = check.get("interval", _DEFAULT_INTERVAL)
-    interval, timeout = _try(durations.parse, written), _try(durations.parse, check.get("timeout"))
+    interval, timeout = tried(durations.parse, written), tried(durations.parse, check.get("timeout"))
     if interval is not None and timeout is not None and timeout > interval:
         hint = "" if "interval" in check else " (the default)"
         yield (

@@ -15,12 +15,19 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated, Any
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from ha_lvs.config import durations, values
 from ha_lvs.config.durations import Duration
 from ha_lvs.model import Forwarding, ServiceKey
+
+
+class FileModel(BaseModel):
+    """A mapping of a file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def plain(value: object) -> Any:
@@ -36,6 +43,27 @@ def plain(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     return str(value)
+
+
+class _JsonSchema(GenerateJsonSchema):
+    """Defaults as the file would spell them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return plain(dft)
+
+
+def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a kind of file.
+
+    Arguments:
+        model: what the whole file holds.
+        title: what the file is called.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **model.model_json_schema(schema_generator=_JsonSchema),
+        "title": title,
+    }
 
 
 @dataclass(frozen=True, eq=False)

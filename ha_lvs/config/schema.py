@@ -14,8 +14,7 @@ import json
 from ipaddress import IPv4Address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic import Field, PrivateAttr
 
 from ha_lvs.config import fields, values
 from ha_lvs.config.durations import Duration
@@ -23,6 +22,7 @@ from ha_lvs.config.fields import (
     EVERY_NODE,
     LEASE_AUTO,
     Checked,
+    FileModel,
     Flag,
     ForwardingMethod,
     Group,
@@ -36,16 +36,11 @@ from ha_lvs.config.fields import (
     Priority,
     Shorthand,
     Status,
-    plain,
 )
 from ha_lvs.model import SCHEDULERS, CheckType, OnStop
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Node(_Model):
+class Node(FileModel):
     """One of the directors."""
 
     address: Host = Field(
@@ -53,7 +48,7 @@ class Node(_Model):
     )
 
 
-class Announce(_Model):
+class Announce(FileModel):
     """How the virtual IPs are announced (gratuitous ARP): after a take-over, and every now and then."""
 
     repeat: Annotated[int, fields.number(0, 100)] = Field(
@@ -69,7 +64,7 @@ class Announce(_Model):
     )
 
 
-class VirtualIpEntry(_Model):
+class VirtualIpEntry(FileModel):
     """An address that moves with the role of its instance."""
 
     address: Prefix = Field(
@@ -81,7 +76,7 @@ class VirtualIpEntry(_Model):
     )
 
 
-class Instance(_Model):
+class Instance(FileModel):
     """A virtual router (RFC 9568): the virtual IPs in it move together."""
 
     interface: InterfaceName = Field(
@@ -143,7 +138,7 @@ class Instance(_Model):
         return self.priority.get(node, self.priority.get(EVERY_NODE, 100))
 
 
-class ConnectionSync(_Model):
+class ConnectionSync(FileModel):
     """The kernel's connection sync between the directors, so that connections survive a take-over."""
 
     interface: InterfaceName = Field(description="The interface that carries the sync datagrams.", examples=["e0"])
@@ -155,7 +150,7 @@ class ConnectionSync(_Model):
     ttl: Annotated[int, fields.number(1, 255)] = Field(default=1, description="TTL of the datagrams.", examples=[1])
 
 
-class Check(_Model):
+class Check(FileModel):
     """How a real server is probed."""
 
     type: Annotated[CheckType, fields.choice("check type", fields.words(CheckType), CheckType)] | None = Field(
@@ -193,7 +188,7 @@ class Check(_Model):
     )
 
 
-class Server(_Model):
+class Server(FileModel):
     """A real server of a service."""
 
     address: Host = Field(description="The server's address.", examples=["10.9.0.21"])
@@ -215,7 +210,7 @@ class Server(_Model):
     )
 
 
-class Service(_Model):
+class Service(FileModel):
     """A virtual service: what clients talk to, and the real servers behind it."""
 
     name: Name = Field(description="Its name, unique in the file.", examples=["web"])
@@ -253,7 +248,7 @@ class Service(_Model):
     )
 
 
-class Ipvs(_Model):
+class Ipvs(FileModel):
     """How the kernel's IPVS tables are kept."""
 
     on_stop: Annotated[OnStop, fields.choice("value of on_stop", fields.words(OnStop), OnStop)] = Field(
@@ -268,7 +263,7 @@ class Ipvs(_Model):
     )
 
 
-class Log(_Model):
+class Log(FileModel):
     """What is logged."""
 
     level: Annotated[str, fields.choice("log level", ("debug", "info", "warning", "error"))] = Field(
@@ -276,7 +271,7 @@ class Log(_Model):
     )
 
 
-class Config(_Model):
+class Config(FileModel):
     """The config file of ha-lvs. It is the same file on both directors; the node's name picks its part."""
 
     cluster: Name = Field(description="The name of the pair.", examples=["edge"])
@@ -312,18 +307,6 @@ class Config(_Model):
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-class _JsonSchema(GenerateJsonSchema):
-    """Defaults as the file would spell them."""
-
-    def encode_default(self, dft: Any) -> Any:
-        return plain(dft)
-
-
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the config file."""
-    schema = Config.model_json_schema(schema_generator=_JsonSchema)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "title": "ha-lvs config file",
-    }
+    return fields.json_schema(Config, "ha-lvs config file")

@@ -22,6 +22,9 @@ Path = tuple[str | int, ...]
 Place = tuple[int, int]
 """Line and column, 1-based."""
 
+TOP = "(top level)"
+"""The path of the whole file, for people."""
+
 _MAX_VALUES = 1_000_000
 _MAX_DEPTH = 100
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
@@ -30,6 +33,11 @@ _SCALAR_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", 
 
 # libyaml's parser is ten times as fast; it is missing only from unusual builds of PyYAML.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def dotted(path: Path) -> str:
+    """A path for people: `instances.edge.virtual_ips[0]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or TOP
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,15 +44,29 @@ class Spec:
 
 @dataclass(slots=True)
 class Child:
-    """A child process and its history."""
+    """A child process and its history.
+
+    Arguments:
+        spec: how to start it the next time.
+        died: called with it and the exit code when it ends.
+        process: it, while it exists.
+        started_at: monotonic seconds.
+        alive_at: its last sign of life; the start counts as one.
+        answered_at: its last sign of life or its predecessor's; neither end nor start counts. None before the first.
+        delay_s: before the next start if it dies now.
+        spoke: whether this one has shown a sign of life.
+        dismissed: whether it was killed to make room for a successor.
+    """
 
     spec: Spec
     died: Callable[[Child, int], None]
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     alive_at: float = 0.0
+    answered_at: float | None = None
     delay_s: float = RESTART_FIRST_S
     spoke: bool = False
+    dismissed: bool = False
     _pidfd: int = field(default=-1)
 
     def start(self) -> None:
@@ -70,7 +84,7 @@ class Child:
             if part_fd >= 0:
                 os.close(part_fd)
         self.started_at = self.alive_at = monotonic()
-        self.spoke = False
+        self.spoke = self.dismissed = False
         try:
             self._pidfd = os.pidfd_open(self.process.pid)
         except OSError:  # nobody would notice its end: rather none than one that is not watched
@@ -82,8 +96,14 @@ class Child:
 
     def alive(self) -> None:
         """Notes a sign of life."""
-        self.alive_at = monotonic()
+        self.alive_at = self.answered_at = monotonic()
         self.spoke = True
+
+    def excuse(self, now: float) -> None:
+        """Counts as a sign of life that nobody could have noticed one: we did not run."""
+        self.alive_at = now
+        if self.answered_at is not None:
+            self.answered_at = now
 
     @property
     def running(self) -> bool:
@@ -94,6 +114,13 @@ class Child:
         """Ends the process at once, stopped or not."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
+
+    def dismiss(self, successor: Spec) -> None:
+        """Ends the process at once, which is no crash; the next start is the successor's."""
+        self.spec = successor
+        self.delay_s = RESTART_FIRST_S
+        self.dismissed = self.running
+        self.kill()
 
     def next_delay_s(self) -> float:
         """How long to wait before the next start: growing while it keeps dying young."""

@@ -1,42 +1,50 @@
-"""The control socket of a running director: one JSON line in, one JSON document out.
+"""The control sockets of a running director: one JSON line in, one JSON document out.
 
-It lives in the runtime directory, so whoever may enter that directory may ask. Clients are synchronous on purpose: the
-command line and the drills use them.
+There are two in the runtime directory: the director process's, which tells the status, for owner and group; and the
+guardian's, which changes what runs, for the owner alone. Clients are synchronous on purpose: the command line and the
+drills use them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from ha_lvs.errors import PlatformError
 
 SOCKET_NAME = "control.sock"
+GUARDIAN_SOCKET_NAME = "guardian.sock"
 DEFAULT_RUNTIME_DIR = Path("/run/ha-lvs")
 _REQUEST_BYTES = 64 * 1024
 _TIMEOUT_S = 10.0
 
-Handler = Callable[[dict[str, Any]], dict[str, Any]]
+Handler = Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
 
 
-async def serve(runtime_dir: Path, handle: Handler) -> asyncio.AbstractServer:
-    """Listens on the control socket; `handle` answers each request.
+async def serve(
+    runtime_dir: Path, handle: Handler, *, name: str = SOCKET_NAME, mode: int = 0o660
+) -> asyncio.AbstractServer:
+    """Listens on a control socket; `handle` answers each request.
 
     Arguments:
         runtime_dir: where the socket is made; a stale one is replaced.
-        handle: takes the request, returns the answer; its exceptions reach the client as text.
+        handle: takes the request, returns the answer, now or later; its exceptions reach the client as text.
+        name: of the socket.
+        mode: its permissions: whoever may write to it may ask.
     """
-    path = runtime_dir / SOCKET_NAME
+    path = runtime_dir / name
     path.unlink(missing_ok=True)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = json.loads(await asyncio.wait_for(reader.readline(), _TIMEOUT_S))
-            answer = handle(request)
+            given = handle(request)
+            answer = await given if inspect.isawaitable(given) else given
         except (ValueError, TypeError, AttributeError, TimeoutError) as problem:
             answer = {"error": f"not a request: {problem}"}
         except Exception as problem:  # whatever is wrong here must reach the person who asked, and harm nobody else
@@ -50,21 +58,24 @@ async def serve(runtime_dir: Path, handle: Handler) -> asyncio.AbstractServer:
             pass  # the client has gone
 
     server = await asyncio.start_unix_server(talk, path, limit=_REQUEST_BYTES)
-    path.chmod(0o660)
+    path.chmod(mode)
     return server
 
 
-def query(runtime_dir: Path, verb: str = "status", timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
+def query(
+    runtime_dir: Path, verb: str = "status", timeout_s: float = _TIMEOUT_S, *, name: str = SOCKET_NAME
+) -> dict[str, Any]:
     """Asks the director that runs with this runtime directory.
 
     Arguments:
         runtime_dir: as given to `ha-lvs run`.
         verb: what to ask for.
         timeout_s: how long an answer may take.
+        name: of the socket: who is asked.
 
     Errors: PlatformError when no director answers there.
     """
-    path = runtime_dir / SOCKET_NAME
+    path = runtime_dir / name
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout_s)

@@ -33,10 +33,11 @@ from ha_lvs.daemon.channel import (
     WatchEndpoints,
     from_json,
 )
-from ha_lvs.daemon.pool import Outcome, Pool
+from ha_lvs.daemon.pool import OWNERSHIP_FILE, Outcome, Pool
 from ha_lvs.daemon.process import set_process_name
-from ha_lvs.errors import ChannelError, HaLvsError, KernelError
+from ha_lvs.errors import ChannelError, HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
+from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import DirectorPart, ServerState, VrrpInstance
 from ha_lvs.observe import logs
 
@@ -129,12 +130,13 @@ class Director:
     def _tell(self, outcome: Outcome, expected: bool) -> None:
         failed = {failure.step for failure in outcome.failures}
         done = [step for step in outcome.steps if step not in failed]
-        event = "kernel changed" if expected else "kernel had drifted; repaired"
-        write = log.info if expected else log.warning
         for step in done[:STEPS_LOGGED]:
-            write(event, step=str(step))
+            if expected:
+                log.info("kernel changed", step=str(step))
+            else:
+                log.warning("kernel had drifted; repaired", step=str(step))
         if len(done) > STEPS_LOGGED:
-            write(event, more_steps=len(done) - STEPS_LOGGED)
+            log.info("further steps not listed", steps=len(done) - STEPS_LOGGED)
         for failure in outcome.failures[:STEPS_LOGGED]:
             log.error("kernel refused a step; it will be tried again", step=str(failure.step), detail=failure.message)
 
@@ -170,11 +172,13 @@ class Director:
         if isinstance(frame, Hello):
             self._watch_all()
         elif isinstance(frame, LogRecord):
-            logs.from_record(frame)
+            logs.from_record(frame, by="prober")
         elif isinstance(frame, EndpointState) and self._pool is not None:
             for service, server in self._pool.verdict(frame):
-                write = log.warning if frame.state is ServerState.DOWN else log.info
-                write(f"server {frame.state.value}", service=service, server=server, reason=frame.reason)
+                if frame.state is ServerState.DOWN:
+                    log.warning("server down", service=service, server=server, reason=frame.reason)
+                else:
+                    log.notice("server up", service=service, server=server, reason=frame.reason)
                 self._changed()
 
     def _watch_all(self) -> None:
@@ -231,6 +235,25 @@ class Director:
         }
 
 
+def _pool(part: DirectorPart, runtime_dir: Path, stack: contextlib.ExitStack) -> Pool | None:
+    """The services in the kernel; None where there are none, and none of ours is left from an earlier config.
+
+    Errors: PlatformError when there are services and the kernel has no IPVS for us.
+    """
+    needed = bool(part.services) or part.sync is not None
+    if not needed:
+        owned = Ownership(runtime_dir / OWNERSHIP_FILE)
+        if not owned.services and not owned.sync:
+            return None
+    try:
+        ipvs = stack.enter_context(Ipvs())
+    except PlatformError:
+        if needed:
+            raise
+        return None  # IPVS was unloaded, and what was ours with it
+    return Pool(part, ipvs, runtime_dir)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `python -m ha_lvs.daemon.director`; returns the exit code."""
     parser = argparse.ArgumentParser(description="the director process of ha-lvs run; started by the guardian")
@@ -240,15 +263,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-director")
-    logs.configure(options.log_level)
+    logs.configure(options.log_level, by="director")
     with os.fdopen(options.part_fd, "rb") as stream:
         part = from_json(DirectorPart, json.load(stream))
     guardian, elector, prober = map(Channel.from_fd, (options.guardian_fd, options.elector_fd, options.prober_fd))
     try:
         with contextlib.ExitStack() as stack:
-            pool = None
-            if part.services or part.sync is not None:
-                pool = Pool(part, stack.enter_context(Ipvs()), options.runtime_dir)
+            pool = _pool(part, options.runtime_dir, stack)
+            if pool is not None:
                 if pool.ownership.problem:
                     log.warning("ownership unknown", detail=pool.ownership.problem)
                 for service, server in sorted(pool.adopted, key=str):

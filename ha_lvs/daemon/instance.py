@@ -30,7 +30,7 @@ from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel.addresses import HeldAddresses
 from ha_lvs.kernel.adverts import AdvertSocket
 from ha_lvs.kernel.neighbours import Announcer
-from ha_lvs.model import VrrpInstance
+from ha_lvs.model import Role, VrrpInstance
 from ha_lvs.wire import vrrp
 
 Log = Callable[..., None]
@@ -92,7 +92,7 @@ class Instance:
             try:
                 packet = self.adverts.receive()
             except OSError as problem:
-                self._complain("warning", "cannot receive advertisements", os.strerror(problem.errno or 0))
+                self._complain("error", "cannot receive advertisements", os.strerror(problem.errno or 0))
                 return
             if packet is None:
                 return
@@ -172,7 +172,7 @@ class Instance:
         try:
             self.adverts.send(resign)
         except OSError as problem:
-            self._complain("warning", "advertisement not sent", os.strerror(problem.errno or 0))
+            self._complain("error", "advertisement not sent", os.strerror(problem.errno or 0))
             if problem.errno in (errno.ENODEV, errno.ENXIO):
                 self._reopen()
 
@@ -190,13 +190,15 @@ class Instance:
         self.transitions += 1
         self._reason = change.reason
         self._since_s = time.time()
-        self._log(
-            "warning" if self.transitions > 1 else "info",
-            f"role is {change.role.value}",
-            instance=self.config.name,
-            reason=change.reason,
-            priority=self.config.priority,
-        )
+        name, reason, priority = self.config.name, change.reason, self.config.priority
+        level = "notice" if change.planned else "warning"
+        match change.role:
+            case Role.ACTIVE:
+                self._log(level, "role is active", instance=name, reason=reason, priority=priority)
+            case Role.BACKUP:
+                self._log(level, "role is backup", instance=name, reason=reason, priority=priority)
+            case Role.INITIALIZE:
+                self._log("notice", "role is initialize", instance=name, reason=reason, priority=priority)
         self._changed(self)
 
     def _complain(self, level: str, event: str, detail: str, key: str = "") -> None:

@@ -82,7 +82,7 @@ class Prober:
         try:
             frames = channel.receive()
         except ChannelError as problem:
-            self._log("error", "a frame to the prober was dropped", reason=str(problem))
+            self._log("error", "frame ignored", detail=str(problem))
             return
         for frame in frames:
             self._handle(frame, channel)
@@ -109,7 +109,7 @@ class Prober:
             case Stop():
                 self.stop()
             case _:
-                self._log("error", "the prober got a frame that is not for it", frame=type(frame).__name__)
+                self._log("error", "frame ignored", detail=f"{type(frame).__name__} is not for the prober")
 
     def _changed(self, endpoint: Endpoint, _verdict: Verdict, _took_s: float) -> None:
         self._untold[endpoint] = None

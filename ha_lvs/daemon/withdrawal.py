@@ -41,7 +41,7 @@ class Withdrawal:
             if instance.name not in active:
                 continue
             try:
-                _resign(instance, adverts)
+                resign(instance, adverts)
             except (OSError, PlatformError) as problem:
                 problems.append(f"resignation of {instance.name} not sent: {problem}")
         return problems
@@ -53,7 +53,14 @@ class Withdrawal:
             addresses.close()
 
 
-def _resign(instance: VrrpInstance, adverts: AdvertSocket) -> None:
+def resign(instance: VrrpInstance, adverts: AdvertSocket) -> None:
+    """Tells the peers that this node is not active any more, so that they need not wait for its silence.
+
+    Arguments:
+        adverts: a socket for the instance, which may have been made before its interface was made anew.
+
+    Errors: OSError or PlatformError when it cannot be sent.
+    """
     try:
         adverts.send(resign=True)
     except OSError:  # the interface may have been made anew since the start: a socket for the new one

@@ -72,10 +72,18 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class RoleChanged:
-    """For observers: the role is another one now, and why, in words."""
+    """For observers: the role is another one now.
+
+    Arguments:
+        role: the new one.
+        reason: why, in words.
+        planned: whether it goes as people have arranged it (a start, a stop, a resignation, a higher priority), rather
+            than because somebody fell silent.
+    """
 
     role: Role
     reason: str
+    planned: bool
 
 
 Action = SendAdvertisement | HoldAddresses | DropAddresses | Announce | RoleChanged

@@ -132,9 +132,9 @@ class Machine:
             return []
         self.holding = event.holding
         if self.instance.priority == OWNER_PRIORITY:
-            return self._become_active(now, "owner of the addresses")
+            return self._become_active(now, "owner of the addresses", planned=True)
         adoption: list[Action] = [HoldAddresses()] if event.holding and not event.leased else []
-        return [*adoption, *self._become_backup(now, "started")]
+        return [*adoption, *self._become_backup(now, "started", planned=True)]
 
     def _stop(self) -> list[Action]:
         if self.role is Role.INITIALIZE:
@@ -143,7 +143,7 @@ class Machine:
         actions += self._drop()
         self._disarm()
         self.role = Role.INITIALIZE
-        return [*actions, RoleChanged(Role.INITIALIZE, "stopped")]
+        return [*actions, RoleChanged(Role.INITIALIZE, "stopped", planned=True)]
 
     def _heard(self, event: Heard, now: float) -> list[Action]:
         if self.role is Role.INITIALIZE or event.source == self.instance.source:
@@ -167,13 +167,14 @@ class Machine:
         if event.priority == 0:
             return [*self._advertise(now), Announce()]
         own = self.instance
+        silent_s = now - self._sent_at
+        overslept = silent_s > MISSED_INTERVALS * own.interval_s
         if (event.priority, event.source) > (own.priority, own.source):
             self._active_interval_s = event.interval_s
-            return self._become_backup(now, f"{event.source} has priority {event.priority}")
-        if now - self._sent_at > MISSED_INTERVALS * own.interval_s:
-            silent_s = now - self._sent_at
+            return self._become_backup(now, f"{event.source} has priority {event.priority}", planned=not overslept)
+        if overslept:
             self._active_interval_s = event.interval_s
-            return self._become_backup(now, f"silent for {silent_s:.3f} s, {event.source} took over")
+            return self._become_backup(now, f"silent for {silent_s:.3f} s, {event.source} took over", planned=False)
         return [*self._advertise(now), Announce()]
 
     # --------------------------------------------------------------------------------------- by timer
@@ -181,14 +182,14 @@ class Machine:
     def _tick_backup(self, now: float) -> list[Action]:
         self._allow_for_lateness(now)
         if self._down_at is not None and now >= self._down_at:
-            return self._become_active(now, self._why_active())
+            return self._become_active(now, *self._why_active())
         return []
 
     def _tick_active(self, now: float) -> list[Action]:
         silent_s = now - self._sent_at
         own = self.instance
         if not own.preempt and silent_s > active_down_interval_s(own.priority, own.interval_s):
-            return self._become_backup(now, f"did not run for {silent_s:.3f} s and may not preempt")
+            return self._become_backup(now, f"did not run for {silent_s:.3f} s and may not preempt", planned=False)
         actions: list[Action] = []
         if self._advertise_at is not None and now >= self._advertise_at:
             actions += self._advertise(now)
@@ -210,18 +211,19 @@ class Machine:
             self._down_at += extension_s
         self._look_at = now + period_s
 
-    def _why_active(self) -> str:
+    def _why_active(self) -> tuple[str, bool]:
+        """The reason for taking over, and whether it is a planned one."""
         if self.peer is None:
-            return "no other router was heard"
+            return "no other router was heard", True  # the first of a pair to start
         if self.peer_priority == 0:
-            return f"{self.peer} resigned"
+            return f"{self.peer} resigned", True
         if self.instance.preempt and self.peer_priority < self.instance.priority:
-            return f"priority {self.instance.priority} is above {self.peer}'s {self.peer_priority}"
-        return f"{self.peer} fell silent"
+            return f"priority {self.instance.priority} is above {self.peer}'s {self.peer_priority}", True
+        return f"{self.peer} fell silent", False
 
     # ----------------------------------------------------------------------------------- transitions
 
-    def _become_active(self, now: float, reason: str) -> list[Action]:
+    def _become_active(self, now: float, reason: str, planned: bool) -> list[Action]:
         self._disarm()
         self.role = Role.ACTIVE
         self.holding = True
@@ -229,16 +231,16 @@ class Machine:
         self._advertise_at = now + self.instance.interval_s
         self._announcements_left = self.instance.announce_repeat
         self._arm_announcement(now)
-        return [SendAdvertisement(), HoldAddresses(), Announce(), RoleChanged(Role.ACTIVE, reason)]
+        return [SendAdvertisement(), HoldAddresses(), Announce(), RoleChanged(Role.ACTIVE, reason, planned)]
 
-    def _become_backup(self, now: float, reason: str) -> list[Action]:
+    def _become_backup(self, now: float, reason: str, planned: bool) -> list[Action]:
         yielding: list[Action] = []
         if self.role is Role.ACTIVE:
             yielding = [*self._drop(), SendAdvertisement(resign=True)]
         self._disarm()
         self.role = Role.BACKUP
         self._await_active(now)
-        return [*yielding, RoleChanged(Role.BACKUP, reason)]
+        return [*yielding, RoleChanged(Role.BACKUP, reason, planned)]
 
     def _drop(self) -> list[Action]:
         if not self.holding:

@@ -6,7 +6,10 @@ Rules that hold here:
 * Logging never raises and never blocks. What cannot be written at once is dropped and counted, and the next line
   that gets through says how many were lost: a full pipe must not stop a director.
 * Control characters never reach a terminal: text from the network may be in a field.
-
+* An event that is in the table of `ha_lvs.observe.events` carries its MESSAGE_ID in the journal, by which the catalog
+  explains it. What third parties log has none, even if it sounds like one of ours.
+* The journal knows which process wrote an entry; which one had it to say is in `HA_LVS_BY`.
+* Beside structlog's levels there is syslog's "notice": normal, but to be seen by whoever looks at a pair.
 * No positional arguments: `log.info("x %s", y)` is formatted by structlog before we see it, and may raise there.
 
 Use: `configure("info")` once, then `structlog.get_logger().info("role changed", instance="edge")` anywhere.
@@ -27,13 +30,14 @@ from typing import Any, Protocol, TextIO
 import structlog
 
 from ha_lvs.observe import journal
+from ha_lvs.observe.events import EVENTS
 
 IDENTIFIER = "ha-lvs"
 
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # those of syslog(3)
+LEVELS = {"debug": 10, "info": 20, "notice": 25, "warning": 30, "error": 40, "critical": 50}
+_PRIORITIES = {"debug": 7, "info": 6, "notice": 5, "warning": 4, "error": 3, "critical": 2}  # those of syslog(3)
 _SAME = {"warn": "warning", "exception": "error", "fatal": "critical"}
-_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+_COLOURS = {"debug": "2", "info": "32", "notice": "36", "warning": "33", "error": "31", "critical": "1;31"}
 
 # What a pipe or socket that polls as writable takes without blocking (PIPE_BUF on Linux).
 _CHUNK = select.PIPE_BUF
@@ -55,20 +59,23 @@ class Record(Protocol):
         """What varies."""
 
 
-def configure(level: str, stream: TextIO | None = None, journal_path: str = journal.SOCKET_PATH) -> None:
+def configure(
+    level: str, stream: TextIO | None = None, journal_path: str = journal.SOCKET_PATH, *, by: str = ""
+) -> None:
     """Sets logging up for this process, or anew (a reload may change the level).
 
     Arguments:
         level: the least important level that is logged: debug, info, warning or error.
         stream: where readable lines go, and what decides whether the journal is used; stderr by default.
         journal_path: of the journal's socket.
+        by: the name of this process among ours, for the journal; nothing is said of it when empty.
     """
     global _sink
     _sink.close()
-    _sink = _Sink(stream if stream is not None else sys.stderr, LEVELS.get(level, 20), journal_path)
+    _sink = _Sink(stream if stream is not None else sys.stderr, LEVELS.get(level, 20), journal_path, by)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _hand_over],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, 20)),
+        wrapper_class=_logger_class(LEVELS.get(level, 20)),
         logger_factory=lambda *_: _sink,
         cache_logger_on_first_use=False,
     )
@@ -80,16 +87,16 @@ def configure(level: str, stream: TextIO | None = None, journal_path: str = jour
     root.setLevel(max(LEVELS.get(level, 20), logging.WARNING))
 
 
-def from_record(record: Record, **more: Any) -> None:
+def from_record(record: Record, *, by: str = "") -> None:
     """Logs what another process sent as a `LogRecord` frame.
 
     Arguments:
         record: the frame.
-        more: further fields, such as the process that it came from.
+        by: the name of the process that it came from, for the journal, which takes it to be ours otherwise.
     """
     try:
         level = _SAME.get(record.level, record.level)
-        _sink.write(level if level in LEVELS else "info", record.event, {**record.fields, **more})
+        _sink.write(level if level in LEVELS else "info", record.event, dict(record.fields), by=by)
     except Exception:
         _sink.lost += 1
 
@@ -107,7 +114,8 @@ def message(event: str, fields: Mapping[str, object]) -> str:
 class _Sink:
     """Where entries end up. Also plays structlog's innermost logger: each level is a method."""
 
-    def __init__(self, stream: TextIO, level: int, journal_path: str) -> None:
+    def __init__(self, stream: TextIO, level: int, journal_path: str, by: str = "") -> None:
+        self._by = by
         self._stream = stream
         self._level = level
         self._fd = _fd_of(stream)
@@ -133,10 +141,15 @@ class _Sink:
         except Exception:
             self.lost += 1
 
-    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+    debug = info = notice = warning = warn = error = critical = exception = fatal = log = msg
 
-    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        """Writes an entry, if its level is wanted."""
+    def write(self, level: str, event: str, fields: dict[str, object], *, by: str = "", ours: bool = True) -> None:
+        """Writes an entry, if its level is wanted.
+
+        Arguments:
+            by: the process that says it, where it is another one than this.
+            ours: whether the event is one of ha-lvs, rather than a third party's.
+        """
         if LEVELS[level] < self._level:
             return
         trace = fields.pop("exc_info", None)
@@ -145,15 +158,21 @@ class _Sink:
             fields["exception"] = exception.rstrip().rpartition("\n")[2]
         if self.lost:
             fields["lost_before"] = self.lost
-        if self._to_journal(level, event, fields, exception) or self._to_stream(level, event, fields, exception):
+        about = {"MESSAGE_ID": EVENTS[event].message_id} if ours and event in EVENTS else {}
+        if by or self._by:
+            about["HA_LVS_BY"] = by or self._by
+        if self._to_journal(level, event, fields, exception, about) or self._to_stream(level, event, fields, exception):
             self.lost = 0
         else:
             self.lost += 1
 
-    def _to_journal(self, level: str, event: str, fields: dict[str, object], exception: str) -> bool:
+    def _to_journal(
+        self, level: str, event: str, fields: dict[str, object], exception: str, about: dict[str, str]
+    ) -> bool:
         if self._journal is None:
             return False
         entry = {
+            **about,
             "MESSAGE": message(event, fields),
             "PRIORITY": str(_PRIORITIES[level]),
             "SYSLOG_IDENTIFIER": IDENTIFIER,
@@ -213,6 +232,16 @@ def _fd_of(stream: TextIO) -> int | None:
 # ------------------------------------------------------------------------------------------------ the near end
 
 
+def _logger_class(level: int) -> type[Any]:
+    """structlog's logger from a level on, with a method for "notice"."""
+
+    def notice(self: Any, event: str, **fields: Any) -> Any:
+        return self._proxy_to_logger("notice", event, **fields)  # the sink leaves out what is not wanted
+
+    known = level // 10 * 10  # structlog's levels are multiples of ten
+    return type("Logger", (structlog.make_filtering_bound_logger(known),), {"notice": notice})
+
+
 def _hand_over(_logger: object, level: str, entry: structlog.typing.EventDict) -> Any:
     """structlog's last step: the arguments for `_Sink.msg`."""
     event = _text(entry.pop("event", ""))
@@ -227,7 +256,7 @@ class _FromStandardLibrary(logging.Handler):
             fields: dict[str, object] = {"logger": record.name}
             if record.exc_info:
                 fields["exc_info"] = record.exc_info
-            _sink.write(level, record.getMessage(), fields)
+            _sink.write(level, record.getMessage(), fields, ours=False)
         except Exception:
             _sink.lost += 1
 

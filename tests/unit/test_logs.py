@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from ha_lvs.daemon.channel import LogRecord
 from ha_lvs.observe import journal, logs
+from ha_lvs.observe.events import EVENTS
 
 log = structlog.get_logger()
 
@@ -124,14 +125,39 @@ def test_an_exception_has_its_traceback_on_further_lines(lines: Callable[[], lis
 
 def test_a_record_of_another_process(lines: Callable[[], list[str]]) -> None:
     record = LogRecord("warning", "advert dropped", {"reason": "checksum", "event": "x", "level": 1})
-    logs.from_record(record, process="elector")
+    logs.from_record(record, by="elector")
     logs.from_record(LogRecord("strange", "hello", {}))
-    assert lines() == ["warning  advert dropped: reason=checksum event=x level=1 process=elector", "info     hello"]
+    assert lines() == ["warning  advert dropped: reason=checksum event=x level=1", "info     hello"]
 
 
 def test_the_standard_librarys_logging_arrives(lines: Callable[[], list[str]]) -> None:
     logging.getLogger("third.party").warning("lost %d", 3)
     assert lines() == ['warning  "lost 3": logger=third.party'.replace('"', "")]
+
+
+def test_notice_is_between_info_and_warning(lines: Callable[[], list[str]]) -> None:
+    log.notice("server up", server="s1")
+    log.bind(service="web").notice("server up", server="s1")
+    assert lines() == ["notice   server up: server=s1", "notice   server up: service=web server=s1"]
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"), [("debug", True), ("info", True), ("notice", True), ("warning", False), ("error", False)]
+)
+def test_notice_is_shown_from_its_level_on(level: str, shown: bool) -> None:
+    stream = io.StringIO()
+    logs.configure(level, stream)
+    log.notice("server up")
+    logs.from_record(LogRecord("notice", "role is backup", {}))
+    assert stream.getvalue().count("\n") == (2 if shown else 0)
+
+
+def test_info_is_left_out_at_notice() -> None:
+    stream = io.StringIO()
+    logs.configure("notice", stream)
+    log.info("left out")
+    log.warning("kept")
+    assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["kept"]
 
 
 def test_the_level_can_change(lines: Callable[[], list[str]]) -> None:
@@ -175,7 +201,55 @@ def test_an_entry_has_the_native_fields(fake: FakeJournal) -> None:
     }
 
 
-@pytest.mark.parametrize(("level", "priority"), [("debug", "7"), ("info", "6"), ("error", "3"), ("critical", "2")])
+def test_an_event_of_the_table_carries_its_id_and_who_said_it(fake: FakeJournal) -> None:
+    logs.from_record(LogRecord("notice", "role is active", {"instance": "edge", "reason": "started"}), by="elector")
+    assert fake.entry() == {
+        "MESSAGE_ID": EVENTS["role is active"].message_id,
+        "HA_LVS_BY": "elector",
+        "MESSAGE": "role is active: instance=edge reason=started",
+        "PRIORITY": "5",
+        "SYSLOG_IDENTIFIER": "ha-lvs",
+        "HA_LVS_EVENT": "role is active",
+        "HA_LVS_INSTANCE": "edge",
+        "HA_LVS_REASON": "started",
+    }
+
+
+@pytest.mark.parametrize("phrase", EVENTS)
+def test_the_id_is_in_the_datagram_as_the_journal_wants_it(fake: FakeJournal, phrase: str) -> None:
+    logs.from_record(LogRecord("info", phrase, {}))
+    assert re.search(rb"(?m)^MESSAGE_ID=[0-9a-f]{32}$", data := fake.socket.recv(1 << 16))
+    assert f"MESSAGE_ID={EVENTS[phrase].message_id}\n".encode() in data
+
+
+def test_a_third_party_has_no_id_even_with_words_of_ours(fake: FakeJournal) -> None:
+    logging.getLogger("third.party").warning("stopped")
+    entry = fake.entry()
+    assert entry["MESSAGE"] == "stopped: logger=third.party"
+    assert "MESSAGE_ID" not in entry
+
+
+def test_a_field_cannot_pass_for_an_id_or_a_process(fake: FakeJournal) -> None:
+    log.info("stopped", message_id="0" * 32, by="somebody", node="lb1")
+    entry = fake.entry()
+    assert entry["MESSAGE_ID"] == EVENTS["stopped"].message_id
+    assert entry["HA_LVS_MESSAGE_ID"] == "0" * 32
+    logs.from_record(LogRecord("info", "stopped", {"by": "somebody"}), by="prober")
+    assert fake.entry()["HA_LVS_BY"] == "prober"
+
+
+def test_a_process_says_who_it_is_unless_it_speaks_for_another(fake: FakeJournal, tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("a") as stream:
+        logs.configure("info", stream, fake.path, by="director")
+        log.info("stopped")
+        logs.from_record(LogRecord("info", "stopped", {}), by="prober")
+        logging.getLogger("third.party").warning("hm")
+    assert [fake.entry()["HA_LVS_BY"] for _ in range(3)] == ["director", "prober", "director"]
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"), [("debug", "7"), ("info", "6"), ("notice", "5"), ("error", "3"), ("critical", "2")]
+)
 def test_priorities_are_syslogs(fake: FakeJournal, level: str, priority: str) -> None:
     logs.from_record(LogRecord(level, "x", {}))
     assert fake.entry()["PRIORITY"] == priority

@@ -239,5 +239,5 @@ def test_a_frame_that_is_none_is_logged_and_survived(prober: Process) -> None:
     prober.director.sock.send(b'["Nonsense", {}]')
     record = prober.wait_for(prober.guardian, LogRecord)
     assert record.level == "error"
-    assert "Nonsense" in str(record.fields["reason"])
+    assert "Nonsense" in str(record.fields["detail"])
     prober.wait_for(prober.guardian, Alive)

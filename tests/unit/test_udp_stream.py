@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -68,6 +69,40 @@ def test_where_nobody_listens_all_are_lost(options: tuple[str, ...]) -> None:
     result = stream(port, *options)
     assert result["lost"] == result["sent"] > 0
     assert result["refused"] > 0
+
+
+def test_gaps_worth_a_line_are_listed_and_nothing_else(options: tuple[str, ...]) -> None:
+    result = stream(Echo(silent=range(20, 60)).port, *options)
+    lengths = [length_ms for _, length_ms in result["gaps"]]
+    assert max(lengths) == result["outage_ms"]
+    assert all(length_ms > 25 for length_ms in lengths)
+
+
+def test_an_outage_that_never_ends_counts_until_the_last_datagram(options: tuple[str, ...]) -> None:
+    result = stream(Echo(silent=range(20, 100_000)).port, *options)
+    assert result["lost"] == result["sent"] - 20
+    assert result["outage_ms"] > 300
+
+
+def test_a_line_has_it_count_anew() -> None:
+    command = [sys.executable, "-m", "ha_lvs.drill.measure.udp_stream", "--interval-ms", "5"]
+    command += ["--target", f"127.0.0.1:{Echo(silent=range(120)).port}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        counts: list[dict[str, Any]] = []
+        deadline = time.monotonic() + DEADLINE_S
+        # What is lost at the beginning must not be in the count that comes last.
+        while (not counts or counts[-1]["lost"] or not counts[-1]["sent"]) and time.monotonic() < deadline:
+            time.sleep(0.4)
+            process.stdin.write(b"anew\n")
+            process.stdin.flush()
+            counts.append(json.loads(process.stdout.readline()))
+        process.stdin.close()
+        last = json.loads(process.stdout.readline())
+    assert any(count["lost"] for count in counts)
+    assert counts[-1]["lost"] == last["lost"] == 0
+    assert last["sent"] < counts[-1]["sent"]
 
 
 def test_it_ends_with_its_standard_input() -> None:

@@ -14,26 +14,25 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_lvs.drill.demo.config import PORT, PRIORITIES, config_text
 from ha_lvs.drill.lab import kernel
 from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.hosts import Host
+from ha_lvs.drill.lab.logs import keep_logs
+from ha_lvs.drill.lab.pair_config import PORT, PRIORITIES, dump, pair_config
 from ha_lvs.drill.lab.servers import Server
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
-from ha_lvs.drill.lab.waiting import PACE, wait_for
-from ha_lvs.drill.measure.events import Emitter, Event
+from ha_lvs.drill.lab.waiting import PACE, lasting, wait_for
+from ha_lvs.drill.measure.events import Emitter
 from ha_lvs.drill.measure.proc_tables import client_ports, destinations
-from ha_lvs.drill.measure.tally import Request
-from ha_lvs.drill.measure.watch import KernelTable, LoadProcess, Watch
+from ha_lvs.drill.measure.processes import LoadProcess
+from ha_lvs.drill.measure.watch import KernelTable, Watch
 from ha_lvs.errors import HaLvsError, LabError
 from ha_lvs.model import Forwarding
 
@@ -109,15 +108,12 @@ class Demo:
         """Keeps the logs in a directory and gives descriptors back."""
         for table in (*self._services.values(), *self._connections.values()):
             table.close()
-        logs.mkdir(parents=True, exist_ok=True)
-        for name, director in self.directors.items():
-            if director.log.exists():
-                shutil.copyfile(director.log, logs / f"{name}.log")
+        keep_logs({name: director.log for name, director in self.directors.items()}, logs)
 
     def _wait_for_pair(self, watch: Watch) -> tuple[str, str]:
         """The pair when exactly one has the virtual IP and both send traffic to every server: (active, standby)."""
         everyone = {server.address for server in self._lab.servers}
-        one = _lasting(lambda: len(watch.holders) == 1, 4 * self._options.interval_ms / 1000)
+        one = lasting(lambda: len(watch.holders) == 1, 4 * self._options.interval_ms / 1000)
         wait_for(one, 30, f"exactly one director to hold {VIRTUAL_IP}")
         for name in self.directors:
             wait_for(
@@ -164,7 +160,7 @@ class Demo:
         self._step("healed", f"{active} is connected again; it has the higher priority")
         self._lab.heal(active)
         roles = {active: "active", standby: "backup"}
-        steady = _lasting(lambda: watch.holders == (active,) and watch.roles == roles, 1.0)
+        steady = lasting(lambda: watch.holders == (active,) and watch.roles == roles, 1.0)
         wait_for(steady, 30, f"{active} alone to hold {VIRTUAL_IP} and {standby} to be backup again")
         self._step("steady", f"the pair is steady: {active} active, {standby} backup")
         load.verify("after-return", 15)
@@ -173,14 +169,8 @@ class Demo:
 
     def _wait_for_answers(self, load: LoadProcess) -> bool:
         """Until a whole report of the load generator has no failure; if that never comes the demo still goes on."""
-        since_s = time.monotonic()
-
-        def undisturbed(told: Event) -> bool:
-            requests = [Request.from_row(row) for row in told["requests"] if row[0] > since_s]
-            return bool(requests) and all(request.ok for request in requests)
-
         try:
-            load.wait("report", ANSWERS_WITHIN_S / PACE, "every new request to be answered", undisturbed)
+            load.wait_for_undisturbed(ANSWERS_WITHIN_S)
         except LabError as problem:
             self._emit("problem", text=str(problem))
             return False
@@ -232,19 +222,6 @@ def _since_ms(start_s: float) -> int:
     return round((time.monotonic() - start_s) * 1000)
 
 
-def _lasting(condition: Callable[[], bool], seconds: float) -> Callable[[], bool]:
-    """A condition that is true when the given one has been true for so long without a break."""
-    since: float | None = None
-
-    def lasting() -> bool:
-        nonlocal since
-        now = time.monotonic()
-        since = (since if since is not None else now) if condition() else None
-        return since is not None and now - since >= seconds
-
-    return lasting
-
-
 def run_one(forwarding: Forwarding, options: Options, emitter: Emitter) -> None:
     """A lab, a pair and a run with one forwarding method. Problems become events."""
     interval_s = options.interval_ms / 1000
@@ -263,7 +240,8 @@ def run_one(forwarding: Forwarding, options: Options, emitter: Emitter) -> None:
                 lab.forward(forwarding)
                 lab.start_servers()
                 config = lab.directory / "ha-lvs.yml"
-                config.write_text(config_text(lab, forwarding, options.interval_ms))
+                content = pair_config(forwarding, SERVERS, options.interval_ms)
+                config.write_text(dump(content, "Written by the demo: one file, the same on both directors."))
                 demo = Demo(lab, config, options, emitter)
                 try:
                     demo.run()

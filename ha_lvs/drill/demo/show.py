@@ -30,12 +30,11 @@ from rich.console import Console
 from ha_lvs.drill.demo import report, timeline
 from ha_lvs.drill.demo import view as views
 from ha_lvs.drill.demo.story import Story
-from ha_lvs.drill.lab import kernel, vm
+from ha_lvs.drill.lab import choice
 from ha_lvs.drill.measure.events import parse_event
 from ha_lvs.errors import LabError
 
 METHODS = ("dr", "nat", "tun")
-NATIVE = "native"
 
 
 def follow(lines: Iterator[bytes], story: Story, view: views.View, record: IO[bytes], rest: IO[bytes]) -> None:
@@ -54,25 +53,12 @@ def follow(lines: Iterator[bytes], story: Story, view: views.View, record: IO[by
 
 def command(options: argparse.Namespace, lab: str) -> list[str]:
     """How the measuring side is started in a kind of lab: ``native``, or a kind of guest."""
-    run = [sys.executable, "-m", "ha_lvs.drill.demo.run", "--output", str(options.output), "--lab", lab]
+    run = ["--output", str(options.output), "--lab", lab]
     run += ["--connections", str(options.connections), "--rate", str(options.rate)]
     run += ["--interval-ms", str(options.interval_ms)]
     for method in options.forwarding or METHODS:
         run += ["--forwarding", method]
-    return run if lab == NATIVE else [sys.executable, "-m", "ha_lvs.drill.lab", "run", "--vm", "--", *run]
-
-
-def choose_lab(output: Path) -> str:
-    """The kind of lab that this machine needs.
-
-    Errors: LabError when no guest boots here, or could not write to `output`.
-    """
-    if kernel.has_ipvs():
-        return NATIVE
-    writable = Path.cwd() / "build"
-    if not output.is_relative_to(writable):
-        raise LabError(f"this kernel has no IPVS, and a guest can write below {writable} only: not to {output}")
-    return vm.choose(Path.cwd()).value
+    return choice.inside(lab, "ha_lvs.drill.demo.run", run)
 
 
 def show(options: argparse.Namespace, console: Console) -> list[str]:
@@ -81,11 +67,11 @@ def show(options: argparse.Namespace, console: Console) -> list[str]:
     Errors: LabError when there is no lab to be had.
     """
     output: Path = options.output
-    lab = choose_lab(output)
+    lab = choice.choose(output)
     shutil.rmtree(output / "logs", ignore_errors=True)
     (output / "logs").mkdir(parents=True, exist_ok=True)
     story = Story()
-    if lab != NATIVE:
+    if lab != choice.NATIVE:
         console.print(f"this kernel has no IPVS: the pair runs in a guest ({lab}), slower than a real machine")
     rest_path = output / "logs" / "lab.log"
     view = views.make(console)

@@ -8,8 +8,11 @@ Tests, demo and drills share it. The rooms:
     topology   `Lab`: the switch, the hosts, faults on their cables
     hosts      `Host`: running things in a namespace, looking at its addresses
     servers    `Server`: nginx, and what each forwarding method needs on a real server
-    director   `Director`: an `ha-lvs run` that can be frozen, killed and asked
-    waiting    `wait_for` and `PACE`
+    program    `Program`: a daemon that can be started, frozen, killed
+    director   `Director`: an `ha-lvs run`, which can be asked too
+    pair_config the config file of the pair
+    busy       `BusyLoops`: something else that wants the processors
+    waiting    `wait_for`, `lasting` and `PACE`
 
 Everything happens in namespaces that the lab makes and removes; nothing of the machine's own network is touched.
 

@@ -57,7 +57,7 @@ case "${1:-}" in
             exit 1
         }
         ;;
-    lab) install_packages iproute2 ipvsadm keepalived nginx-light tshark kmod procps ;;
+    lab) install_packages iproute2 ipvsadm keepalived dnsmasq-base nginx-light tshark kmod procps ;;
     qemu) install_packages qemu-system-x86 busybox-static cpio kmod file ;;  # file: virtme-ng reads the kernel's version
     packages) shift; install_packages "$@" ;;
     *)

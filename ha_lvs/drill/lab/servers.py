@@ -97,6 +97,7 @@ class Server:
         """
         if self._process is None:
             return
+        self.resume()
         if self.running:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -106,6 +107,20 @@ class Server:
                 self._process.wait()
                 raise LabError(f"nginx on {self.name} did not stop and was killed") from None
         self._process = None
+
+    def hang(self) -> None:
+        """Stops nginx where it stands: its kernel still accepts connections, and nobody answers on them.
+
+        Errors: LabError when it is not running.
+        """
+        if self._process is None or not self.running:
+            raise LabError(f"nginx on {self.name} cannot hang: it is not running")
+        kill_group(self._process, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets a hanging nginx go on; it answers what has piled up. Does nothing where none hangs."""
+        if self._process is not None and self.running:
+            kill_group(self._process, signal.SIGCONT)
 
     def answers(self) -> bool:
         """Asks nginx over its own address.

@@ -37,6 +37,16 @@ DROP_ALL = "tbf rate 8bit burst 10b limit 10b"
 """A bucket smaller than any frame lets none through, and unlike netem it is in nearly every kernel."""
 
 
+def addresses(kind: str, count: int) -> dict[str, str]:
+    """The first hosts of a kind and their addresses, in any lab.
+
+    Arguments:
+        kind: ``lb``, ``s`` or ``c``.
+        count: how many.
+    """
+    return {f"{kind}{number + 1}": f"{NETWORK}{_FIRST_HOST[kind] + number}" for number in range(count)}
+
+
 class Blocked(enum.Enum):
     """Which direction of a host's cable is dead."""
 
@@ -175,11 +185,7 @@ class Lab:
     # ---------------------------------------------------------------------------------------- the building
 
     def _names(self) -> list[tuple[str, str]]:
-        return [
-            (f"{kind}{number + 1}", f"{NETWORK}{_FIRST_HOST[kind] + number}")
-            for kind, count in self._counts.items()
-            for number in range(count)
-        ]
+        return [pair for kind, count in self._counts.items() for pair in addresses(kind, count).items()]
 
     def _namespaces(self) -> list[str]:
         return [self._prefix + BRIDGE, *(self._prefix + name for name, _ in self._names())]

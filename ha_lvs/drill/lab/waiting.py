@@ -39,3 +39,16 @@ def wait_for(condition: Callable[[], T], timeout_s: float, what: str, *, every_s
         if time.monotonic() >= deadline:
             raise LabError(f"waited {time.monotonic() - start:.1f} s for {what}; {last}")
         time.sleep(every_s)
+
+
+def lasting(condition: Callable[[], bool], seconds: float) -> Callable[[], bool]:
+    """A condition that is true when the given one has been true for so long without a break."""
+    since: float | None = None
+
+    def lasts() -> bool:
+        nonlocal since
+        now = time.monotonic()
+        since = (since if since is not None else now) if condition() else None
+        return since is not None and now - since >= seconds
+
+    return lasts

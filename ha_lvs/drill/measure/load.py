@@ -3,7 +3,13 @@
     python -m ha_lvs.drill.measure.load --target 10.9.0.100:80 --connections 200 --rate 50
 
 It keeps long-lived connections with a request on each now and then, and sends a steady stream of requests on new
-connections (`load_ring`, `load_stream`). The servers' answers must be their names. Rules that hold here:
+connections (`load_ring`, `load_stream`). The servers' answers must be their names. The target may also be a name, for
+a service without any director:
+
+    python -m ha_lvs.drill.measure.load --target web.lab:80 --resolver 10.9.0.31 --caches 10
+
+Then so many clients with a DNS cache of their own take turns, each connecting to what its cache holds (`names`,
+`resolver`). Rules that hold here:
 
 * Bare epoll, no asyncio, garbage collector frozen and off, real-time priority where allowed.
 * Standard output gets one JSON object a line and never blocks the loop. Each has ``event`` and ``t``, seconds of
@@ -24,6 +30,7 @@ connections (`load_ring`, `load_stream`). The servers' answers must be their nam
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -37,6 +44,7 @@ from typing import Any
 from ha_lvs.drill.measure.http_client import Address
 from ha_lvs.drill.measure.load_ring import Ring
 from ha_lvs.drill.measure.load_stream import NEVER, Poller, Stream
+from ha_lvs.drill.measure.names import Caches, always, is_address, server_argument
 from ha_lvs.drill.measure.tally import Request, biggest_gap, summarise
 
 REALTIME_PRIORITY = 1
@@ -76,14 +84,16 @@ class Output:
 class Load:
     """The loop that drives both kinds of traffic, reports and obeys commands."""
 
-    def __init__(self, options: argparse.Namespace, output: Output) -> None:
+    def __init__(self, options: argparse.Namespace, output: Output, caches: Caches | None) -> None:
         start = time.monotonic()
         request = f"GET {options.path} HTTP/1.1\r\nHost: {options.target[0]}\r\n".encode()
         self._poller = Poller()
         self._output = output
+        if caches is not None:
+            caches.watch(self._poller)
         self._stream = Stream(
             self._poller,
-            options.target,
+            caches.taking_turns() if caches else always(options.target),
             request + b"Connection: close\r\n\r\n",
             options.rate,
             options.timeout,
@@ -91,7 +101,7 @@ class Load:
         )
         self._ring = Ring(
             self._poller,
-            options.target,
+            caches.taking_turns() if caches else always(options.target),
             request + b"\r\n",
             options.connections,
             options.open_rate,
@@ -203,7 +213,11 @@ def address_argument(text: str) -> Address:
 def parser() -> argparse.ArgumentParser:
     """The command line; argparse, because typer takes longer to import than this process to start."""
     options = argparse.ArgumentParser(prog="python -m ha_lvs.drill.measure.load", description="HTTP load, measured.")
-    options.add_argument("--target", type=address_argument, required=True, metavar="ADDRESS:PORT")
+    options.add_argument("--target", type=address_argument, required=True, metavar="ADDRESS:PORT or NAME:PORT")
+    options.add_argument(
+        "--resolver", type=server_argument, metavar="ADDRESS[:PORT]", help="DNS server, for a NAME:PORT"
+    )
+    options.add_argument("--caches", type=int, default=10, help="clients that resolve the name (default 10)")
     options.add_argument("--path", default="/", help="what to ask for (default /)")
     options.add_argument("--connections", type=int, default=200, help="long-lived connections (default 200)")
     options.add_argument("--open-rate", type=float, default=50, help="of them opened a second (default 50)")
@@ -215,15 +229,32 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+def caches_for(options: argparse.Namespace) -> Caches | None:
+    """The clients' DNS caches, where the target is a name.
+
+    Errors: SystemExit when name and resolver do not go together.
+    """
+    host, port = options.target
+    if is_address(host) and not options.resolver:
+        return None
+    if is_address(host) or not options.resolver or options.caches < 1:
+        parser().error("a --target of NAME:PORT, a --resolver and at least one of --caches go together")
+    return Caches(host, port, options.resolver, options.caches)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs until told to stop."""
     options = parser().parse_args(arguments)
     output = Output(sys.stdout.fileno())
-    load = Load(options, output)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: load.stop())
-    output.send({"event": "started", "pid": os.getpid(), "realtime": be_prompt()})
-    load.run()
+    # The resolving process begins before real-time priority is asked for: it must not inherit that.
+    with caches_for(options) or contextlib.nullcontext() as caches:
+        if caches is not None:
+            caches.fill()
+        load = Load(options, output, caches)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: load.stop())
+        output.send({"event": "started", "pid": os.getpid(), "realtime": be_prompt()})
+        load.run()
     output.finish()
 
 

@@ -9,8 +9,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from ha_lvs.drill.measure.http_client import Address, Answer, Connection, Failure
-from ha_lvs.drill.measure.load_stream import NEVER, Poller
+from ha_lvs.drill.measure.http_client import Answer, Connection, Failure
+from ha_lvs.drill.measure.load_stream import NEVER, NextTarget, Poller
 
 VERIFICATIONS_PER_TURN = 4
 
@@ -34,7 +34,7 @@ class Ring:
 
     Arguments:
         poller: who says when they are ready.
-        target: whom to connect to.
+        target: gives whom to connect to, for each connection anew.
         request: what to ask.
         size: how many connections.
         open_per_s: how many are opened in a second.
@@ -48,7 +48,7 @@ class Ring:
     def __init__(
         self,
         poller: Poller,
-        target: Address,
+        target: NextTarget,
         request: bytes,
         size: int,
         open_per_s: float,
@@ -119,7 +119,7 @@ class Ring:
         }
 
     def _open(self) -> None:
-        connection = Connection(self._target, self._request)
+        connection = Connection(self._target(), self._request)
         member = _Member(connection)
         self._members.append(member)
         if connection.failure:

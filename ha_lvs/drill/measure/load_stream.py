@@ -19,6 +19,9 @@ HANDLED_PER_TURN = 16
 
 NEVER = float("inf")
 
+NextTarget = Callable[[], Address]
+"""Gives the address for the next connection."""
+
 
 class Poller:
     """An epoll that knows what to call for each connection."""
@@ -36,6 +39,11 @@ class Poller:
         """Waits for other events on a watched descriptor."""
         self._epoll.modify(fd, events)
 
+    def forget(self, fd: int) -> None:
+        """Watches a descriptor no more; one that is closed is forgotten by itself."""
+        self._epoll.unregister(fd)
+        del self._calls[fd]
+
     def wait(self, seconds: float) -> list[Callable[[float], None]]:
         """What to call, after at most `seconds`. A few at a time: the beat of the stream goes first."""
         ready = self._epoll.poll(max(0.0, seconds), HANDLED_PER_TURN)
@@ -47,7 +55,7 @@ class Stream:
 
     Arguments:
         poller: who says when they are ready.
-        target: whom to ask.
+        target: gives whom to ask, for each request anew.
         request: what to ask.
         rate: requests a second; 0 for none.
         timeout_s: after which a request has failed. Not more than a second, the time after which Linux sends a SYN
@@ -56,7 +64,7 @@ class Stream:
     """
 
     def __init__(
-        self, poller: Poller, target: Address, request: bytes, rate: float, timeout_s: float, start: float
+        self, poller: Poller, target: NextTarget, request: bytes, rate: float, timeout_s: float, start: float
     ) -> None:
         self._poller = poller
         self._target = target
@@ -96,7 +104,7 @@ class Stream:
         self._under_way.clear()
 
     def _send(self, now: float) -> None:
-        connection = Connection(self._target, self._request)
+        connection = Connection(self._target(), self._request)
         self.sent += 1
         self._under_way[connection] = now
         if connection.failure:

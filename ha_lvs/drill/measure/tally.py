@@ -73,13 +73,17 @@ def biggest_gap(sent_s: Iterable[float], since_s: float = 0.0, until_s: float = 
 
     The answer is a gap of 0 ms when fewer than two requests were answered around the window.
     """
-    times = sorted(sent_s)
     gaps = [
         Gap(left, (right - left) * 1000)
-        for left, right in itertools.pairwise(times)
+        for left, right in itertools.pairwise(sorted(sent_s))
         if right > since_s and left < until_s
     ]
     return max(gaps, key=lambda gap: gap.length_ms, default=Gap(since_s, 0.0))
+
+
+def gaps_between(sent_s: Iterable[float]) -> list[Gap]:
+    """The gaps between successive times, in their order; the times may come in any."""
+    return [Gap(left, (right - left) * 1000) for left, right in itertools.pairwise(sorted(sent_s))]
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -1,32 +1,42 @@
-"""The eyes of demo and drills: the kernels of both directors and the load generator, seen from outside the pair.
+"""The eyes of demo and drills: the kernels of both directors, seen from outside the pair.
 
 Rules that hold here:
 * Who holds the virtual IP and what IPVS contains is read from the kernel, not asked from the daemons that are on trial.
 * The kernel says itself when an address changes; nothing is polled for that, so the time is exact and costs nothing.
 * A file of `/proc/thread-self/net` belongs to the namespace in which it was opened, and can be read again from its
   beginning: no process is started for a look.
+* Every director is asked for its role by a thread of its own: a frozen one takes its time to not answer.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import selectors
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.hosts import Host
-from ha_lvs.drill.lab.waiting import PACE, wait_for
-from ha_lvs.drill.measure.events import Emit, Emitter, Event
-from ha_lvs.errors import HaLvsError, LabError
+from ha_lvs.drill.lab.waiting import PACE
+from ha_lvs.drill.measure.events import Emit
+from ha_lvs.drill.measure.proc_tables import destinations
 
 _RTMGRP_IPV4_IFADDR = 0x10  # linux/rtnetlink.h
 ROLES_EVERY_S = 0.5
+ROLES_JOINED_S = 2.0
+SERVICES_EVERY_S = 0.05
+REALTIME_PRIORITY = 1
+"""Of who takes the times, as of the load generator; far below that of the directors."""
+
+
+class TellsRole(Protocol):
+    """A director, of whatever make, that can be asked which role it claims."""
+
+    def role(self) -> str:
+        """``active``, ``backup``, ``initialize``, or ``no answer``."""
 
 
 class KernelTable:
@@ -58,19 +68,24 @@ class Watch:
         directors: by name.
         virtual_ip: the address that moves.
         emit: where ``holders`` and ``roles`` go.
+
+    `holders` has the directors with the address now, `held` has them as they changed (time, directors), and
+    `held_since` when each of the present ones began.
     """
 
-    def __init__(self, directors: dict[str, tuple[Host, Director]], virtual_ip: str, emit: Emit) -> None:
+    def __init__(self, directors: Mapping[str, tuple[Host, TellsRole]], virtual_ip: str, emit: Emit) -> None:
         self._directors = directors
         self._virtual_ip = virtual_ip
         self._emit = emit
         self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._watch_holders, daemon=True),
-            threading.Thread(target=self._watch_roles, daemon=True),
+        self._lock = threading.Lock()
+        self._holders_thread = threading.Thread(target=self._watch_holders, daemon=True)
+        self._role_threads = [
+            threading.Thread(target=self._watch_role, args=(name,), daemon=True) for name in directors
         ]
         self._sockets: dict[str, socket.socket] = {}
         self.holders: tuple[str, ...] = ()
+        self.held: list[tuple[float, tuple[str, ...]]] = []
         self.roles: dict[str, str] = {}
         self.held_since: dict[str, float] = {}
 
@@ -81,18 +96,22 @@ class Watch:
             sock.bind((0, _RTMGRP_IPV4_IFADDR))
             sock.setblocking(False)
             self._sockets[name] = sock
-        for thread in self._threads:
+        for thread in (self._holders_thread, *self._role_threads):
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        with self._lock:
+            self._over.set()
+        self._holders_thread.join()
+        # Who asks a frozen director is not waited for forever; it has nothing to say any more.
+        for thread in self._role_threads:
+            thread.join(ROLES_JOINED_S * PACE)
         for sock in self._sockets.values():
             sock.close()
 
     def _watch_holders(self) -> None:
+        be_prompt_alone()
         with selectors.DefaultSelector() as selector:
             for sock in self._sockets.values():
                 selector.register(sock, selectors.EVENT_READ)
@@ -115,23 +134,90 @@ class Watch:
         for name in set(self.held_since) - set(holders):
             del self.held_since[name]
         self.holders = holders
+        self.held.append((at_s, holders))
         self._emit("holders", nodes=list(holders), t=round(at_s, 4))
 
-    def _watch_roles(self) -> None:
+    def _watch_role(self, name: str) -> None:
+        _, director = self._directors[name]
         while not self._over.wait(ROLES_EVERY_S * min(PACE, 2)):
-            roles = {name: role_of(director) for name, (_, director) in self._directors.items()}
-            if roles != self.roles:
-                self.roles = roles
-                self._emit("roles", nodes=roles)
+            role = director.role()
+            with self._lock:
+                if not self._over.is_set() and role != self.roles.get(name):
+                    self.roles = {**self.roles, name: role}
+                    self._emit("roles", nodes=self.roles)
 
 
-def role_of(director: Director) -> str:
-    """The role that a director claims, or ``no answer``."""
-    try:
-        instances = director.status()["instances"]
-    except (HaLvsError, OSError, KeyError, ValueError):
-        return "no answer"
-    return str(next(iter(instances.values()))["role"])
+class ServiceWatch:
+    """Tells which real servers the holder of the virtual IP sends to, each time it changes. A context manager.
+
+    Its kernel is looked at 20 times a second, less often in a slow lab: IPVS tells nobody when it changes.
+
+    Arguments:
+        directors: their hosts by name.
+        servers: names of the real servers by address.
+        listen: address and port of the service.
+        watch: knows the holders.
+        emit: where ``in_service`` goes.
+
+    `seen` has what was told: (time, node, servers). While several hold the address it is about the one that has it
+    for the shortest time; while nobody does, nothing is told.
+    """
+
+    def __init__(
+        self,
+        directors: Mapping[str, Host],
+        servers: Mapping[str, str],
+        listen: tuple[str, int],
+        watch: Watch,
+        emit: Emit,
+    ) -> None:
+        self._directors = directors
+        self._servers = servers
+        self._listen = listen
+        self._watch = watch
+        self._emit = emit
+        self._tables: dict[str, KernelTable] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.seen: list[tuple[float, str, frozenset[str]]] = []
+
+    def __enter__(self) -> ServiceWatch:
+        self._tables = {name: KernelTable(host, "ip_vs") for name, host in self._directors.items()}
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        for table in self._tables.values():
+            table.close()
+
+    def _run(self) -> None:
+        be_prompt_alone()
+        while not self._over.wait(SERVICES_EVERY_S * min(PACE, 3)):
+            since = dict(self._watch.held_since)
+            holders = [name for name in self._watch.holders if name in since]
+            if not holders:
+                continue
+            node = max(holders, key=since.__getitem__)
+            found = destinations(self._tables[node].read(), *self._listen)
+            servers = frozenset(self._servers.get(address, address) for address in found)
+            if not self.seen or self.seen[-1][1:] != (node, servers):
+                at_s = time.monotonic()
+                self.seen.append((at_s, node, servers))
+                self._emit("in_service", node=node, servers=sorted(servers), t=round(at_s, 4))
+
+
+def be_prompt_alone() -> None:
+    """Real-time priority, where allowed, for the calling thread alone: what it starts does not inherit it."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(REALTIME_PRIORITY))
+
+
+def be_as_others() -> None:
+    """Undoes `be_prompt_alone`."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _drain(sock: Any) -> None:
@@ -142,79 +228,3 @@ def _drain(sock: Any) -> None:
         pass
     except OSError:
         pass  # ENOBUFS: notices were lost, the look that follows sees what they were about
-
-
-class LoadProcess:
-    """The running load generator: passes its events on and remembers what is waited for. A context manager.
-
-    Arguments:
-        start: starts it with pipes for standard input and output.
-        emitter: where its events go.
-    """
-
-    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], emitter: Emitter) -> None:
-        self._start = start
-        self._emitter = emitter
-        self._seen: dict[str, Event] = {}
-
-    def __enter__(self) -> LoadProcess:
-        self._process = self._start()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._reader.join()
-
-    def wait(self, event: str, timeout_s: float, what: str, condition: Callable[[Event], bool]) -> Event:
-        """The latest event of its kind as soon as it meets the condition.
-
-        Errors: LabError when that takes longer, or the load generator has ended before.
-        """
-
-        def look() -> Event | None:
-            told = self._seen.get(event)
-            if told is not None and condition(told):
-                return told
-            if event != "summary" and self._process.poll() is not None:
-                raise LabError(f"the load generator ended with exit code {self._process.returncode}")
-            return None
-
-        found = wait_for(look, timeout_s, what, every_s=0.05)
-        assert found is not None
-        return found
-
-    def verify(self, name: str, deadline_s: float) -> Event:
-        """Has every connection answer once more.
-
-        Arguments:
-            name: under which the result is known.
-            deadline_s: within how many seconds; a slow lab gets only a little more, as TCP's timers are not slower.
-        """
-        self._tell(f"verify {name} {deadline_s * min(PACE, 3):.1f}")
-        return self.wait(
-            "verified",
-            2 * deadline_s + 5,
-            f"the connections to be verified ({name})",
-            lambda told: bool(told["name"] == name),
-        )
-
-    def stop(self) -> None:
-        """Ends it and waits for its summary."""
-        self._tell("stop")
-        self.wait("summary", 10, "the load generator's summary", lambda _: True)
-
-    def _tell(self, command: str) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(command.encode() + b"\n")
-        self._process.stdin.flush()
-
-    def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            event: Event = json.loads(line)
-            self._seen[event["event"]] = event
-            self._emitter.pass_on(line)

@@ -1,0 +1,49 @@
+"""Reading plain data of a file that may be wrong anywhere, for checks between fields.
+
+Rules that hold here:
+* Nothing is raised. What cannot be understood is None or left out: the schema has complained about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from ha_lvs.config.tree import Path, dotted
+
+T = TypeVar("T")
+Found = tuple[Path, str]
+"""A problem: the path of the value that should change, and a sentence."""
+
+
+def tried(parse: Callable[[object], T], value: object) -> T | None:
+    """What `parse` makes of a value, or None where it refuses it."""
+    try:
+        return parse(value)
+    except ValueError:
+        return None
+
+
+def children(value: object, *path: str | int) -> Iterator[tuple[Path, Any]]:
+    """The items of a mapping or list with their paths; nothing for anything else."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield (*path, key), item
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield (*path, index), item
+
+
+def get(value: object, key: str, default: Any = None) -> Any:
+    """A mapping's value; the default for anything else."""
+    return value.get(key, default) if isinstance(value, dict) else default
+
+
+def twice(found: list[tuple[Path, T]], message: str) -> Iterator[Found]:
+    """A problem for every value that came before; the message takes the value and the first path."""
+    first: dict[T, Path] = {}
+    for path, value in found:
+        if value in first:
+            yield path, message.format(value, dotted(first[value]))
+        else:
+            first[value] = path

@@ -1,0 +1,210 @@
+"""Our config file in keepalived's words, so that both are asked for the same.
+
+Rules that hold here:
+* Pure: from a loaded `Config` and a node's name to the text of a keepalived.conf.
+* Fair: where keepalived has several ways to say it, the one that serves it best is taken (real-time priority, locked
+  memory, the first check at once, no longer pause before a repeated check than we make).
+* What it has no word for is a comment at the top of the text, so that nobody takes the comparison for more than it is.
+
+Written for keepalived 2.2 and later; its manual page is keepalived.conf(5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from urllib.parse import quote
+
+from ha_lvs.config import parts
+from ha_lvs.config.schema import Config
+from ha_lvs.model import (
+    SYNC_GROUP,
+    Check,
+    CheckType,
+    ConnectionSync,
+    DirectorPart,
+    Forwarding,
+    RealServer,
+    VirtualService,
+    VrrpInstance,
+)
+
+VRRP_GROUP = IPv4Address("224.0.0.18")
+SYNC_PORT, SYNC_TTL = 8848, 1
+
+REALTIME_PRIORITY = 50
+"""Of its VRRP process; our elector has the same."""
+
+RTTIME_US = 1_000_000
+"""How long its real-time process may compute at a stretch before the kernel kills it; its own 10 ms are too few where
+the lab is emulated."""
+
+LONGEST_S = 4294
+"""What it takes for most times: 32 bits of microseconds."""
+
+OWNER = 255
+
+_PATH_CHARACTERS = "/?[]@&()*+,;=:%~"
+"""What stays as it is in a path: neither a quote nor what begins a comment or names a variable."""
+
+
+def keepalived_config(config: Config, node: str) -> str:
+    """The keepalived.conf of one director.
+
+    Arguments:
+        config: the pair's config file.
+        node: whose; priority and source address are this node's.
+
+    Errors: ConfigError when the file has no such node.
+    """
+    part = parts.director_part(config, node)
+    lines = [
+        f"# Generated from the config file of cluster {part.cluster} for {node}.",
+        *(f"# Not expressed: {text}" for text in _not_expressed(config, part)),
+        *_block("global_defs", _global_defs(part)),
+    ]
+    for instance in part.instances:
+        lines += ["", *_block(f"vrrp_instance {instance.name}", _instance(instance))]
+    for service in filter(_has_servers, part.services):
+        key = service.service.key
+        lines += ["", *_block(f"virtual_server {key.address} {key.port}", _service(service))]
+    return "\n".join(lines) + "\n"
+
+
+def _has_servers(service: VirtualService) -> bool:
+    """Whether keepalived would take it: it ignores a virtual server without real ones."""
+    return bool(service.servers)
+
+
+def _not_expressed(config: Config, part: DirectorPart) -> Iterator[str]:
+    for instance in part.instances:
+        if instance.lease_s is not None:
+            yield f"lease of {instance.lease_s} s on the virtual IPs of {instance.name}; a frozen director keeps them."
+    for name in config.instances:
+        announce = config.instances[name].announce
+        if announce.repeat:
+            yield f"announcements of {name} each {announce.interval}; they come in two bursts instead."
+    checks = list(_checks(part))
+    if any(check.rise > 1 for check in checks):
+        yield "rise; the first successful check brings a server back."
+    if any(check.timeout_s > LONGEST_S for check in checks):
+        yield f"a check's timeout of more than {LONGEST_S} s."
+    for service in part.services:
+        if not _has_servers(service):
+            yield f"the service {service.name}, which has no servers."
+    if part.services:
+        yield f"reconcile each {config.ipvs.reconcile}; drift in IPVS is not repaired."
+    if part.sync is not None and part.services and len(part.instances) > 1:
+        yield f"connection sync by the roles of all instances; that of {part.instances[0].name} alone decides."
+
+
+def _checks(part: DirectorPart) -> Iterator[Check]:
+    for service in part.services:
+        checks = (server.endpoint.check for server in service.servers)
+        yield from (check for check in checks if check.type is not CheckType.NONE)
+
+
+def _global_defs(part: DirectorPart) -> Iterator[str]:
+    yield f"router_id {part.node}"
+    yield "vrrp_version 3"
+    yield f"vrrp_rt_priority {REALTIME_PRIORITY}"
+    yield f"vrrp_rlimit_rttime {RTTIME_US}"
+    yield "vrrp_no_swap"
+    yield "max_auto_priority -1"  # no priority that rises by itself: it has a fixed one already
+    if part.sync is not None and part.services:
+        yield _sync_daemon(part.sync, part.instances[0].name)
+
+
+def _sync_daemon(sync: ConnectionSync, instance: str) -> str:
+    words = [f"lvs_sync_daemon {sync.interface} {instance} id {sync.sync_id}"]
+    if sync.port != SYNC_PORT:
+        words.append(f"port {sync.port}")
+    if sync.ttl != SYNC_TTL:
+        words.append(f"ttl {sync.ttl}")
+    if sync.group != SYNC_GROUP:
+        words.append(f"group {sync.group}")
+    return " ".join(words)
+
+
+def _instance(instance: VrrpInstance) -> Iterator[str]:
+    yield "state BACKUP"
+    yield f"interface {instance.interface}"
+    yield f"virtual_router_id {instance.router_id}"
+    yield f"priority {instance.priority}"
+    yield f"advert_int {_seconds(instance.interval_s)}"
+    if not instance.preempt and instance.priority != OWNER:  # the owner of the addresses always takes them
+        yield "nopreempt"
+    # Two bursts of as many announcements together as we send one by one, the second when our last would come.
+    repeat = instance.announce_repeat
+    yield f"garp_master_repeat {math.ceil((1 + repeat) / 2) if repeat else 1}"
+    last_s = min(LONGEST_S, max(1, round(repeat * instance.announce_interval_s)))
+    yield f"garp_master_delay {last_s if repeat else 0}"
+    yield f"garp_master_refresh {max(1, round(instance.announce_refresh_s))}"
+    if instance.peers:
+        yield f"unicast_src_ip {instance.source}"
+        yield from _block("unicast_peer", map(str, instance.peers))
+    else:
+        yield f"mcast_src_ip {instance.source}"
+        if instance.group != VRRP_GROUP:
+            yield f"mcast_dst_ip {instance.group}"
+    yield from _block("virtual_ipaddress", (f"{each} dev {each.interface}" for each in instance.virtual_ips))
+
+
+def _service(service: VirtualService) -> Iterator[str]:
+    methods = [server.destination.forwarding for server in service.servers]
+    usual = max(methods, key=methods.count)  # stands once for the service, the others at their servers
+    yield f"lvs_sched {service.service.scheduler}"
+    yield f"lvs_method {_method(usual)}"
+    yield f"protocol {service.service.key.protocol.value.upper()}"
+    if service.service.persistence_timeout_s:
+        yield f"persistence_timeout {service.service.persistence_timeout_s}"
+    for server in service.servers:
+        key = server.destination.key
+        yield from _block(f"real_server {key.address} {key.port}", _real_server(server, usual))
+
+
+def _real_server(server: RealServer, usual: Forwarding) -> Iterator[str]:
+    yield f"weight {server.destination.weight}"
+    if server.destination.forwarding is not usual:
+        yield f"lvs_method {_method(server.destination.forwarding)}"
+    check = server.endpoint.check
+    if check.type is CheckType.NONE:
+        return
+    lines = list(_check(check))
+    if server.endpoint.port != server.destination.key.port:
+        lines.insert(0, f"connect_port {server.endpoint.port}")
+    if check.type is CheckType.TCP:
+        yield from _block("TCP_CHECK", lines)
+    else:
+        yield from _block("HTTP_GET", [*lines, "http_protocol 1.1", "fast_recovery", *_block("url", _url(check))])
+
+
+def _check(check: Check) -> Iterator[str]:
+    yield "alpha"  # no traffic before the first successful check
+    yield "warmup 0"  # which is made at once
+    yield f"delay_loop {_seconds(check.interval_s)}"
+    yield f"connect_timeout {_seconds(min(LONGEST_S, check.timeout_s))}"
+    yield f"retry {check.fall - 1}"
+    # The pause begins when a check has failed: after a timeout the next one starts an interval after the last one, as
+    # ours does; after a refusal sooner than ours.
+    yield f"delay_before_retry {_seconds(max(0.0, check.interval_s - check.timeout_s))}"
+
+
+def _url(check: Check) -> Iterator[str]:
+    yield f"path {quote(check.path, _PATH_CHARACTERS)}"
+    yield f"status_code {check.status_min}-{check.status_max}"
+    if check.host:
+        yield f"virtualhost {check.host}"
+
+
+def _method(forwarding: Forwarding) -> str:
+    return forwarding.value.upper()
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _block(head: str, lines: Iterator[str] | list[str]) -> list[str]:
+    return [f"{head} {{", *(f"    {line}" for line in lines), "}"]

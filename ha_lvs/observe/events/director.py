@@ -1,0 +1,154 @@
+"""Events of real servers and of the kernel's IPVS: told by the director process."""
+
+from __future__ import annotations
+
+from ha_lvs.observe.events.event import IPVS, Event
+
+EVENTS = (
+    # --------------------------------------------------------------------------------------------------------- servers
+    Event(
+        phrase="server down",
+        message_id="5100cae663cf4358b2c1e33701c332a8",
+        levels=("warning",),
+        subject="Server @HA_LVS_SERVER@ of service @HA_LVS_SERVICE@ is down",
+        happened=(
+            "The health check of server @HA_LVS_SERVER@ has failed as often as the config asks for (fall), or "
+            "at its first trial: @HA_LVS_REASON@."
+        ),
+        follows=(
+            "It gets no traffic of service @HA_LVS_SERVICE@ until the check succeeds again. The other servers "
+            "take its share. Both directors check for themselves."
+        ),
+        remedy=(
+            "Look at the server. If every server is down at once, look at the network between it and this director."
+        ),
+        fields=("service", "server", "reason"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="server up",
+        message_id="6396bd797b6d45448132b91eba40b67a",
+        levels=("notice",),
+        subject="Server @HA_LVS_SERVER@ of service @HA_LVS_SERVICE@ is up",
+        happened=(
+            "The health check of server @HA_LVS_SERVER@ has succeeded as often as the config asks for (rise), "
+            "or at its first trial."
+        ),
+        follows="It gets traffic of service @HA_LVS_SERVICE@ by its weight.",
+        remedy="Nothing.",
+        fields=("service", "server", "reason"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="server adopted from the kernel",
+        message_id="d0c158323f08442f96cbf170752f7804",
+        levels=("info",),
+        subject="Server @HA_LVS_SERVER@ of service @HA_LVS_SERVICE@ was in IPVS already",
+        happened=(
+            "When the director started, IPVS sent traffic of service @HA_LVS_SERVICE@ to server @HA_LVS_SERVER@."
+        ),
+        follows="It goes on doing so until a health check says otherwise: a restart takes no server out.",
+        remedy="Nothing.",
+        fields=("service", "server"),
+        documentation=IPVS,
+    ),
+    # ------------------------------------------------------------------------------------------------------------ IPVS
+    Event(
+        phrase="kernel changed",
+        message_id="bf2250a9b7c24f7eabd273ba2c230e3e",
+        levels=("info",),
+        subject="IPVS was changed",
+        happened="A step has been taken in the kernel's IPVS: @HA_LVS_STEP@.",
+        follows=(
+            'It follows from the config, a health check or the role; "+" made, "~" changed and "-" removed something.'
+        ),
+        remedy="Nothing.",
+        fields=("step",),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="kernel had drifted; repaired",
+        message_id="116805786db4483db6cb9b1e1965c3a3",
+        levels=("warning",),
+        subject="IPVS was not as we had left it",
+        happened=(
+            "Somebody else has changed a service of ours in the kernel's IPVS. It has been put right: @HA_LVS_STEP@."
+        ),
+        follows="Nothing more; the kernel is as the config says again.",
+        remedy=(
+            "Find out who it was: ipvsadm by hand, another daemon such as keepalived, a script. To change a "
+            "service, change the config file."
+        ),
+        fields=("step",),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="further steps not listed",
+        message_id="43f7aa79938f4fa28e22df337b811fe0",
+        levels=("info",),
+        subject="@HA_LVS_STEPS@ more steps were taken in IPVS",
+        happened=(
+            "So many steps were taken in the kernel's IPVS at once that @HA_LVS_STEPS@ of them are "
+            "not listed one by one."
+        ),
+        follows="All of them have been taken, save those that are told as errors.",
+        remedy='Nothing. "ha-lvs status" shows what is in the kernel.',
+        fields=("steps",),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="kernel refused a step; it will be tried again",
+        message_id="07ba070dbddb4430a17c1f3f90d51500",
+        levels=("error",),
+        subject="The kernel refused a change of IPVS",
+        happened="A step in the kernel's IPVS has failed: @HA_LVS_STEP@, since @HA_LVS_DETAIL@.",
+        follows="It is tried again each second; the other steps have been taken.",
+        remedy=(
+            "Look at the reason. A scheduler may be missing as a module (ip_vs_wlc and the like), or somebody "
+            "else changes IPVS at the same time."
+        ),
+        fields=("step", "detail"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="IPVS cannot be read",
+        message_id="d4f85215580d4b4688b6a2da0e2e44e2",
+        levels=("error",),
+        subject="The kernel's IPVS cannot be read",
+        happened="The director asked the kernel for its IPVS tables in vain: @HA_LVS_DETAIL@.",
+        follows=(
+            "It is tried again each second. Traffic goes on as IPVS was programmed last; servers that go down stay in."
+        ),
+        remedy="Look whether the module ip_vs is loaded and whether the daemon still has CAP_NET_ADMIN.",
+        fields=("detail",),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="ownership unknown",
+        message_id="e473d9ee2548454684f7b663aa1f16b7",
+        levels=("warning",),
+        subject="It is not known which services in IPVS are ours",
+        happened="The file in which the director remembers its services was of no use: @HA_LVS_DETAIL@.",
+        follows=(
+            "Services of the config are adopted as ever. One that an earlier run made and the config has no "
+            "more stays in the kernel."
+        ),
+        remedy='Compare "ipvsadm -Ln" with the config, and delete leftovers by hand.',
+        fields=("detail",),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="director cannot run",
+        message_id="12ae4739c84e48d18cdefa9702b7c873",
+        levels=("error",),
+        subject="The director process cannot run",
+        happened="The director process has ended with an error: @HA_LVS_DETAIL@.",
+        follows=(
+            "It is started again, ever less often. Traffic goes on as IPVS was programmed last; servers "
+            "that go down stay in."
+        ),
+        remedy="The text says what is missing: IPVS in the kernel, a privilege, room in the runtime directory.",
+        fields=("detail",),
+        documentation=IPVS,
+    ),
+)

@@ -1,0 +1,135 @@
+"""What a config file says to a node, and what it takes to follow another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ha_lvs.daemon.orders import Orders, changes, needs_restart, read
+from ha_lvs.errors import ConfigError
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def content() -> dict[str, Any]:
+    return {
+        "cluster": "edge",
+        "nodes": {"lb1": {"address": "10.9.0.11"}, "lb2": {"address": "10.9.0.12"}},
+        "instances": {
+            "edge": {
+                "interface": "e0",
+                "router_id": 51,
+                "interval": "1s",
+                "priority": {"lb1": 150, "lb2": 100},
+                "virtual_ips": ["10.9.0.100/32"],
+            }
+        },
+        "services": [
+            {
+                "name": "web",
+                "listen": "10.9.0.100:80/tcp",
+                "scheduler": "rr",
+                "forwarding": "dr",
+                "check": {"type": "http", "path": "/", "interval": "1s"},
+                "servers": ["10.9.0.21", {"address": "10.9.0.22", "weight": 2}],
+            }
+        ],
+    }
+
+
+def orders(path: Path, change: Change = lambda _: None) -> Orders:
+    data = content()
+    change(data)
+    path.write_text(yaml.safe_dump(data))
+    return read(path, "lb1")
+
+
+def edge(**values: Any) -> Change:
+    return lambda data: data["instances"]["edge"].update(values)
+
+
+def web(**values: Any) -> Change:
+    return lambda data: data["services"][0].update(values)
+
+
+ANOTHER = {"interface": "e0", "router_id": 52, "priority": 100, "virtual_ips": ["10.9.0.101"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (edge(interval="250ms", lease="3s"), ["instances.edge.interval_s: 1.0 -> 0.25"]),
+        (edge(lease="off"), ["instances.edge.lease_s: 3 -> none"]),
+        (edge(priority={"lb1": 90, "lb2": 100}), ["instances.edge.priority: 150 -> 90"]),
+        (edge(priority={"lb1": 150, "lb2": 90}), []),
+        (edge(unicast=True), ["instances.edge.peers: none -> 10.9.0.12"]),
+        (
+            edge(virtual_ips=["10.9.0.100", "10.9.0.101"]),
+            ["instances.edge.virtual_ips: 10.9.0.100/32 -> 10.9.0.100/32, 10.9.0.101/32"],
+        ),
+        (lambda data: data["instances"].update(rim=ANOTHER), ["instances.rim: added"]),
+        (
+            lambda data: data["nodes"].update(lb1={"address": "10.9.0.13"}),
+            ["instances.edge.source: 10.9.0.11 -> 10.9.0.13"],
+        ),
+        (lambda data: data.update(log={"level": "debug"}), []),
+        (web(scheduler="wlc"), []),
+    ],
+)
+def test_what_only_a_restart_can_apply(tmp_path: Path, change: Change, expected: list[str]) -> None:
+    before, after = orders(tmp_path / "c.yml"), orders(tmp_path / "c.yml", change)
+    assert list(needs_restart(before, after)) == expected
+    back = [line.endswith("removed") for line in needs_restart(after, before)]
+    assert back == [line.endswith("added") for line in expected]
+
+
+SERVER = "services.web.servers.10.9.0.22:80"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda data: data.update(log={"level": "debug"}), ["log.level: info -> debug"]),
+        (lambda data: data.update(cluster="rim"), ["cluster: edge -> rim"]),
+        (lambda data: data.update(ipvs={"on_stop": "remove"}), ["ipvs.on_stop: keep -> remove"]),
+        (lambda data: data.update(ipvs={"reconcile": "5s"}), ["ipvs.reconcile_s: 30.0 -> 5.0"]),
+        (
+            lambda data: data.update(connection_sync={"interface": "e0", "id": 7}),
+            ["connection_sync: none -> interface e0 sync_id 7 group 224.0.0.81 port 8848 ttl 1"],
+        ),
+        (web(scheduler="wlc"), ["services.web.scheduler: rr -> wlc"]),
+        (web(name="www"), ["services.web: removed", "services.www: added"]),
+        (lambda data: data.update(services=[]), ["services.web: removed"]),
+        (web(servers=["10.9.0.21", {"address": "10.9.0.22", "weight": 5}]), [f"{SERVER}.weight: 2 -> 5"]),
+        (web(servers=["10.9.0.21"]), [f"{SERVER}: removed"]),
+        (web(servers=[{"address": "10.9.0.22", "weight": 2}, "10.9.0.21"]), []),
+        (edge(interval="2s"), []),
+    ],
+)
+def test_what_a_reload_changes(tmp_path: Path, change: Change, expected: list[str]) -> None:
+    assert list(changes(orders(tmp_path / "c.yml"), orders(tmp_path / "c.yml", change))) == expected
+
+
+def test_another_check_is_named_for_each_server(tmp_path: Path) -> None:
+    change = web(check={"type": "http", "path": "/", "interval": "2s"})
+    found = changes(orders(tmp_path / "c.yml"), orders(tmp_path / "c.yml", change))
+    assert f"{SERVER}.endpoint.check.interval_s: 1.0 -> 2.0" in found
+    assert len(found) == 2
+
+
+def test_ipvs_is_needed_for_services_and_for_sync_alone(tmp_path: Path) -> None:
+    path = tmp_path / "c.yml"
+    assert orders(path).needs_ipvs
+    assert not orders(path, lambda data: data.pop("services")).needs_ipvs
+    sync = {"interface": "e0", "id": 7}
+    assert orders(path, lambda data: data.update(services=[], connection_sync=sync)).needs_ipvs
+
+
+def test_a_node_that_the_file_does_not_have_is_named_with_those_it_has(tmp_path: Path) -> None:
+    orders(tmp_path / "c.yml")
+    with pytest.raises(ConfigError, match=r"--node lb3 is none of the nodes \(lb1, lb2\)"):
+        read(tmp_path / "c.yml", "lb3")
