@@ -353,7 +353,9 @@ class Guardian:
         if not child.spoke:
             self._news.set()
         child.alive()
-        if not self._ready and all(child.spoke for child in self._children.values()):
+        if self._ready or self._stopping.is_set():
+            return
+        if all(child.spoke for child in self._children.values()):
             self._ready = True
             self._say_status("READY=1")
             log.info("ready", node=self._node)

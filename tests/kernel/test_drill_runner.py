@@ -17,6 +17,7 @@ from ha_lvs.drill.lab.servers import PORT, Server
 from ha_lvs.drill.lab.topology import Lab
 from ha_lvs.drill.lab.waiting import PACE, wait_for
 from ha_lvs.drill.measure.events import Event, parse_event
+from ha_lvs.drill.runner.trial import UDP_MS_PER_PACE
 
 POWER_CUT = """\
 title: A cut, short
@@ -183,4 +184,4 @@ def test_a_real_server_dies_and_returns(tmp_path: Path) -> None:
     assert after_s is not None
     assert after_s >= round(services[2][0] - started["t"], 3) - 0.001
     assert one(events, "udp")["sent"] > 0
-    assert one(events, "run")["udp_interval_s"] == (0.001 if PACE == 1 else pytest.approx(0.00125 * PACE))
+    assert one(events, "run")["udp_interval_s"] == (0.001 if PACE == 1 else pytest.approx(UDP_MS_PER_PACE * PACE / 1000))

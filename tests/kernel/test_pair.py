@@ -152,6 +152,7 @@ def test_planned_stop_hands_over_and_ends_with_exit_code_0(pair: Pair) -> None:
 
 
 def test_a_hang_up_of_the_whole_group_changes_nothing(pair: Pair) -> None:
+    wait_for(lambda: "ready" in pair.log("lb1"), 20, "all its processes to be up")
     processes = pair["lb1"].processes()
     os.killpg(os.getpgid(processes["guardian"]), signal.SIGHUP)
     wait_for(lambda: "config unchanged" in pair.log("lb1"), 10, "the guardian to look at the file again")

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import fcntl
+import os
+import struct
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +32,10 @@ DIRECTORS = 2
 BRIDGE = "sw"
 _FIRST_HOST = {"lb": 11, "s": 21, "c": 31}
 _MOST = 9
+
+_TUNSETIFF = 0x400454CA
+_IFF_TAP_OF_FRAMES = 0x0002 | 0x1000 | 0x4000
+"""A tap, without the kernel's own header before each frame, with that of virtio. linux/if_tun.h"""
 
 _COMMON_SYSCTLS = {"rp_filter": 0, "accept_redirects": 0, "send_redirects": 0}
 """Reverse path filters drop what tunnels and asymmetric replies bring; redirects would lead around the director."""
@@ -61,18 +68,21 @@ class Lab:
         name: short, for the namespaces' names.
         directory: for logs and configuration of what runs in the lab; made where it is missing.
         clients, servers: how many, 0 to 9.
+        directors: none where whole machines take their place, see `tap`.
 
     Errors: LabError when it cannot be built; nothing stays behind then.
     """
 
-    def __init__(self, name: str, directory: Path, *, clients: int = 1, servers: int = 0) -> None:
+    def __init__(
+        self, name: str, directory: Path, *, clients: int = 1, servers: int = 0, directors: int = DIRECTORS
+    ) -> None:
         if not (0 <= clients <= _MOST and 0 <= servers <= _MOST):
             raise LabError(f"a lab has 0 to {_MOST} clients and servers, not {clients} and {servers}")
         self.name = name
         self.directory = directory
         self.hosts: dict[str, Host] = {}
         self.servers: list[Server] = []
-        self._counts = {"lb": DIRECTORS, "s": servers, "c": clients}
+        self._counts = {"lb": directors, "s": servers, "c": clients}
         self._prefix = namespaces.unique_prefix(name)
         self._switch: Namespace | None = None
 
@@ -122,6 +132,30 @@ class Lab:
             if server.name == name:
                 return server
         raise LabError(f"the lab has no real server {name}")
+
+    def tap(self, port: str) -> int:
+        """A port of the switch for a whole machine: a tap that is there for as long as somebody holds it open.
+
+        Arguments:
+            port: its name in the switch, with no other port's.
+
+        Returns: a file descriptor, for qemu's ``-netdev tap,fd=``; the caller closes it.
+        Errors: LabError when the kernel has no taps or the name is taken.
+        """
+        switch = self._the_switch()
+        try:
+            with switch.inside():
+                tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", port.encode(), _IFF_TAP_OF_FRAMES))
+                except BaseException:
+                    os.close(tap)
+                    raise
+        except OSError as problem:
+            raise LabError(f"a tap {port} cannot be made: {problem}") from problem
+        with switch.inside():
+            namespaces.batch([f"link set {port} up master {BRIDGE}"])
+        return tap
 
     def forward(self, forwarding: Forwarding, virtual_ip: str = VIRTUAL_IP) -> None:
         """Prepares every real server for a forwarding method; can be called again to change it.

@@ -144,7 +144,7 @@ def surroundings(report: Mapping[str, Any], rate: float) -> list[tuple[str, str]
             ("resolution of requests", f"one every {1000 / rate:g} ms: no outage is measured shorter than that")
         )
         late = max(one["worst_lateness_ms"] for one in report["contenders"].values())
-        rows.append(("worst lateness of requests", f"{late:g} ms after their beat"))
+        rows.append(("worst lateness of requests", f"{late:g} ms after their beat, the setting up included"))
     udp = {name: one for name, one in report["contenders"].items() if one["udp"]}
     if udp:
         beat_ms = max(one["udp_interval_s"] or 0 for one in udp.values()) * 1000

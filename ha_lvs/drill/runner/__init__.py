@@ -26,7 +26,7 @@ The events, in the order in which they come; each has ``event`` and ``t``, secon
 * ``started``, ``opened``, ``report``, ``verified``, ``summary`` (`measure.load`); the verification ``end`` is made when
   the scenario ends
 * ``udp``: the figures of `measure.udp_stream`, counted from arming
-* ``settled``: ``after_s``, from the last step until all was well again for good (`recovery`), or null
+* ``settled``: ``after_s``, from the last step until all was well again (`recovery`), or null
 * ``logs``: for each node the path of its log, relative to the output directory
 * ``end`` of a contender
 

@@ -1,8 +1,15 @@
 """Since when all is well again: worked out afterwards from what was seen, so that it depends on no polling.
 
 All is well while exactly one director has the virtual IP, its IPVS sends to every real server that runs and to no
-other, and requests are answered. It counts from where that begins **and lasts until the end of measuring**: a pair that
-looks well for a moment and then changes roles once more has not recovered yet. Pure.
+other, and requests are answered. Rules that hold here:
+
+* The pair must be well **for good**, from then until the end of measuring: one that looks well for a moment and then
+  changes roles once more has not recovered yet.
+* Requests are answered from where half a second begins in which none failed. A single failure later is counted
+  elsewhere and undoes nothing, but failures for half a second on end do: then it counts from behind them.
+* What has not lasted for half a second at the end is not known to last.
+
+Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ from dataclasses import dataclass, field
 from ha_lvs.drill.measure.tally import Request
 
 LASTING_S = 0.5
-"""For how long all must have been well at the end. What begins later than that is not known to last."""
+"""How long something has to last so as to be no accident."""
 
 
 @dataclass(slots=True)
@@ -40,15 +47,15 @@ def recovery(seen: Seen, last_step_s: float, end_s: float, running: frozenset[st
         last_step_s, end_s: when the last step was done, and when measuring ended.
         running: names of the real servers that answer after the last step.
     """
-    since = {
-        "one director with all running servers and no other": _pair_well_since(seen, end_s, running),
-        "every request answered": _answered_since(seen.requests, last_step_s, end_s),
-    }
-    well_s = last_step_s
-    for what, at_s in since.items():
-        if at_s is None or at_s > end_s - LASTING_S:
-            return f"not for the last {LASTING_S:g} s: {what}"
-        well_s = max(well_s, at_s)
+    pair_s = _pair_well_since(seen, end_s, running)
+    if pair_s is None or pair_s > end_s - LASTING_S:
+        return f"at the end it was not one director alone, with all running servers and no other, for {LASTING_S:g} s"
+    well_s = max(last_step_s, pair_s)
+    if seen.requests is not None:
+        answered_s = _answered_since([each for each in seen.requests if each.sent_s <= end_s], well_s, end_s)
+        if answered_s is None or answered_s > end_s - LASTING_S:
+            return f"requests were not answered for {LASTING_S:g} s on end"
+        well_s = answered_s
     return well_s - last_step_s
 
 
@@ -71,16 +78,33 @@ def _pair_well_since(seen: Seen, end_s: float, running: frozenset[str]) -> float
     return since
 
 
-def _answered_since(requests: Sequence[Request] | None, last_step_s: float, end_s: float) -> float | None:
-    """Since when requests have been answered without exception; None when the last ones were not.
-
-    A failure counts from when its request was sent until the next one was sent that was answered.
-    """
-    if requests is None:
-        return float("-inf")
-    sent = sorted((request for request in requests if request.sent_s <= end_s), key=lambda request: request.sent_s)
-    since: float | None = None
+def _answered_since(requests: Sequence[Request], since_s: float, end_s: float) -> float | None:
+    """From when on, at `since_s` or later, requests have been answered; None when they never were."""
+    sent = sorted(requests, key=lambda request: request.sent_s)
+    for began_s, over_s in _failures(sent):
+        if (end_s if over_s is None else over_s) - began_s < LASTING_S:
+            continue
+        if over_s is None:
+            return None
+        since_s = max(since_s, over_s)
     for request in sent:
-        since = (request.sent_s if since is None else since) if request.ok else None
-    # An answer long ago says nothing: the stream must have gone on after the last step.
-    return since if sent and sent[-1].sent_s > last_step_s else None
+        if request.sent_s >= since_s + LASTING_S:
+            break
+        if request.sent_s >= since_s and not request.ok:
+            again_s = next((each.sent_s for each in sent if each.ok and each.sent_s > request.sent_s), None)
+            if again_s is None:
+                return None
+            since_s = again_s
+    # Answers of long ago say nothing: the stream must have gone on.
+    return since_s if any(request.ok and request.sent_s >= since_s for request in sent) else None
+
+
+def _failures(sent: Sequence[Request]) -> list[tuple[float, float | None]]:
+    """The failures on end, of requests in order: when the first was sent, and the next one that was answered."""
+    spans: list[tuple[float, float | None]] = []
+    began_s: float | None = None
+    for request in sent:
+        if request.ok and began_s is not None:
+            spans.append((began_s, request.sent_s))
+        began_s = None if request.ok else request.sent_s if began_s is None else began_s
+    return spans if began_s is None else [*spans, (began_s, None)]

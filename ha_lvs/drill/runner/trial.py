@@ -37,7 +37,7 @@ VERIFIED_WITHIN_S = 10.0
 ARMING_TRIES = 3
 """How often the pair may change roles while the load settles; a director may still be starting in a slow lab."""
 
-UDP_MS_PER_PACE = 1.25
+UDP_MS_PER_PACE = 2.5
 """In a slow lab datagrams are sent no more often than this: more would take the processor from what is on trial."""
 
 
