@@ -14,7 +14,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 VENV := .venv/stamp
 LAB := build/stamps/lab
 
-.PHONY: help venv lint test test-unit test-lab lab demo clean
+.PHONY: help venv lint test test-unit test-lab lab demo drill drills clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,14 @@ test-lab: $(VENV) $(LAB) ## tests in namespaces of this kernel and, side by side
 
 demo: $(VENV) $(LAB) ## a director pair fails over while clients watch; see build/demo/report.json
 	$(ROOT) $(BIN)/python -m ha_lvs.drill.demo -o build/demo
+
+drill: $(VENV) $(LAB) ## one rehearsal of a failure, measured: make drill SCENARIO=power-loss; see build/drills/
+	@test -n "$(SCENARIO)" || { echo "which? make drill SCENARIO=NAME, with one of:"; \
+	  ls scenarios/*.yml | sed 's,scenarios/\(.*\)\.yml,  \1,'; exit 2; }
+	$(ROOT) $(BIN)/ha-lvs drill scenarios/$(SCENARIO).yml
+
+drills: $(VENV) $(LAB) ## all of them, beside keepalived and DNS where that tells something; see build/drills/index.html
+	$(ROOT) $(BIN)/ha-lvs drill scenarios/*.yml
 
 clean: ## everything that was made here
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -74,4 +74,6 @@ def started_pair(lab: Lab, content: Mapping[str, Any] | None = None) -> Iterator
     for director in pair.directors.values():
         director.start()
     pair.wait_for_holder("lb1")
+    # Whoever stops lb1 now must find a standby that listens: the first to start needs nobody for taking the role.
+    wait_for(lambda: "role is backup" in pair.log("lb2"), 15, "lb2 to take part")
     yield pair
