@@ -13,8 +13,9 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 
 VENV := .venv/stamp
 LAB := build/stamps/lab
+DEPLOY := build/stamps/deploy
 
-.PHONY: help venv lint test test-unit test-lab lab demo drill drills clean
+.PHONY: help venv lint test test-unit test-lab test-deploy lab demo drill drills clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,11 @@ $(LAB): ha_lvs/drill/lab/provision.sh
 	@mkdir -p $(@D)
 	@touch $@
 
+$(DEPLOY): ha_lvs/drill/lab/provision.sh
+	@$(PROVISION) deploy
+	@mkdir -p $(@D)
+	@touch $@
+
 lint: $(VENV) ## style, types, import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,10 +50,13 @@ lint: $(VENV) ## style, types, import layers
 test: test-unit test-lab ## all tests: unit, property, simulation; then the labs
 
 test-unit: $(VENV) ## tests that need neither root nor a lab
-	$(BIN)/pytest -m 'not netns and not ipvs'
+	$(BIN)/pytest -m 'not netns and not ipvs and not deploy'
 
 test-lab: $(VENV) $(LAB) ## tests in namespaces of this kernel and, side by side, of one that has IPVS
 	$(ROOT) bash ha_lvs/drill/lab/test-labs.sh $(BIN)
+
+test-deploy: $(VENV) $(DEPLOY) ## whole machines in qemu, deployed to by Ansible; see build/deploy/report.json
+	$(ROOT) $(BIN)/pytest -m deploy -x -s -p no:cacheprovider tests/deploy
 
 demo: $(VENV) $(LAB) ## a director pair fails over while clients watch; see build/demo/report.json
 	$(ROOT) $(BIN)/python -m ha_lvs.drill.demo -o build/demo

@@ -22,7 +22,7 @@ unwanted=(
 # In the new root, by mmdebstrap: image.sh --customize ROOT
 customize() {
     local root=$1 number
-    for number in 11 12 21; do
+    for number in 11 12 22; do  # lb1, lb2, s2
         interface "$root" "mgmt-$number" mgmt "02:09:00:00:00:$(printf %02x "$number")" 10.0.2.15/24
         interface "$root" "e0-$number" e0 "02:09:0a:09:00:$(printf %02x "$number")" "10.9.0.$number/24"
     done

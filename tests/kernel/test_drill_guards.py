@@ -54,9 +54,9 @@ GUARDS = {
     "lease, killed": Guard("killed", frozenset({"dual_active"}), instance={"lease": "off"}),
     "resignation": Guard("planned-stop", frozenset({"outage", "udp_outage", "no_holder"}), mutation="silent stop"),
     "announcing again": Guard("one-way-loss", frozenset({"udp_outage"}), mutation="announce once"),
-    "real-time priority": Guard("busy-processors", frozenset({"role_changes"}), mutation="ordinary process"),
-    "check": Guard("server-dies", frozenset({"requests_failed"}), check={"type": "none"}),
-    "check of answers": Guard("server-hangs", frozenset({"requests_failed"}), check={"type": "tcp"}),
+    "real-time priority": Guard("busy-processors", frozenset({"role_changes"}), mutation="idle process"),
+    "check": Guard("server-dies", frozenset({"server_out"}), check={"type": "none"}),
+    "check of answers": Guard("server-hangs", frozenset({"server_out"}), check={"type": "tcp"}),
 }
 
 NEED_IPVS = {"power-loss", "frozen-active", "killed", "planned-stop", "server-dies", "server-hangs"}

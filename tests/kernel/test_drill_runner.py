@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,10 @@ from ha_lvs.drill.lab.servers import PORT, Server
 from ha_lvs.drill.lab.topology import Lab
 from ha_lvs.drill.lab.waiting import PACE, wait_for
 from ha_lvs.drill.measure.events import Event, parse_event
+from ha_lvs.drill.runner.faults import Faults
 from ha_lvs.drill.runner.trial import UDP_MS_PER_PACE
+from ha_lvs.drill.scenario import Step
+from ha_lvs.errors import LabError
 
 POWER_CUT = """\
 title: A cut, short
@@ -184,4 +188,27 @@ def test_a_real_server_dies_and_returns(tmp_path: Path) -> None:
     assert after_s is not None
     assert after_s >= round(services[2][0] - started["t"], 3) - 0.001
     assert one(events, "udp")["sent"] > 0
-    assert one(events, "run")["udp_interval_s"] == (0.001 if PACE == 1 else pytest.approx(UDP_MS_PER_PACE * PACE / 1000))
+    assert one(events, "run")["udp_interval_s"] == (
+        0.001 if PACE == 1 else pytest.approx(UDP_MS_PER_PACE * PACE / 1000)
+    )
+
+
+@pytest.mark.ipvs  # for the sake of netem, which the guest's kernel has
+def test_loss_and_delay_of_one_cable_hold_together_until_it_is_healed(lab_directory: Path) -> None:
+    def qdisc() -> str:
+        return lab.host("lb1").run(["tc", "qdisc", "show", "dev", "e0"]).stdout
+
+    def tell(event: str, **fields: Any) -> None:
+        raise AssertionError(f"only a planned stop is told of, not {event} {fields}")
+
+    with Lab("netem", lab_directory, clients=0) as lab, Faults(lab, {}, tell) as faults:
+        faults.do(Step(0.0, "loss", "lb1", {"percent": 20.0}))
+        faults.do(Step(0.0, "delay", "lb1", {"time_s": 0.02, "jitter_s": 0.005}))
+        assert re.search(r"netem.* delay 20ms +5ms loss 20%", qdisc())
+        faults.do(Step(0.0, "heal", "lb1"))
+        assert "netem" not in qdisc()
+        faults.do(Step(0.0, "loss", "lb1", {"percent": 10.0}))
+        assert re.search(r"netem.* loss 10%", qdisc())
+        assert "delay" not in qdisc()
+        with pytest.raises(LabError, match="no director"):
+            faults.do(Step(0.0, "freeze", "s1"))

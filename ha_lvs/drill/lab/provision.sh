@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what the project needs on a fresh Debian or Ubuntu: provision.sh venv | lab | qemu | packages NAME...
+# Installs what the project needs on a fresh Debian or Ubuntu: provision.sh venv | lab | qemu | deploy | packages NAME...
 #
 # Only what is missing is installed, package lists are fetched only when they are not there or too old to serve, and no
 # service is started by an installation. Says what it does; says nothing when there is nothing to do.
@@ -59,9 +59,10 @@ case "${1:-}" in
         ;;
     lab) install_packages iproute2 ipvsadm keepalived dnsmasq-base nginx-light tshark kmod procps ;;
     qemu) install_packages qemu-system-x86 busybox-static cpio kmod file ;;  # file: virtme-ng reads the kernel's version
+    deploy) install_packages qemu-system-x86 mmdebstrap e2fsprogs openssh-client iproute2 nginx-light kmod procps ;;
     packages) shift; install_packages "$@" ;;
     *)
-        echo "usage: provision.sh venv | lab | qemu | packages NAME..." >&2
+        echo "usage: provision.sh venv | lab | qemu | deploy | packages NAME..." >&2
         exit 2
         ;;
 esac

@@ -235,7 +235,9 @@ class Lab:
             for scope in ("all", "default"):
                 for key, value in _COMMON_SYSCTLS.items():
                     host.sysctl(f"net.ipv4.conf.{scope}.{key}", value)
-            if host.name.startswith("lb"):
+            # Without servers it is a pair of hosts with an address that moves. A host that forwards would pass on what
+            # still comes to it for an address that has moved away, and hide that nobody was told.
+            if host.name.startswith("lb") and self._counts["s"]:
                 host.sysctl("net.ipv4.ip_forward", 1)
         with self._switch.inside():
             namespaces.batch(

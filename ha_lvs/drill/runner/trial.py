@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,9 @@ ECHO_PORT = 7000
 CLIENT = "c1"
 DNS = "dns"
 DIRECTORS = ("lb1", "lb2")
+
+CONFIGURATION = ("*.yml", "*.conf")
+"""What of a contender's files is kept beside the logs: our config, and what was made of it for others."""
 
 VERIFIED_WITHIN_S = 10.0
 """How long the long-lived connections have for an answer at the end."""
@@ -251,33 +255,41 @@ def run_contender(
             with Lab("drill", Path(directory), clients=max(1, scenario.clients), servers=scenario.servers) as lab:
                 lab.forward(scenario.forwarding)
                 lab.start_servers()
-                contender = prepare(name, lab, text, lab.directory / "contender", environment)
+                files = lab.directory / "contender"
+                contender = prepare(name, lab, text, files, environment)
                 try:
                     Trial(scenario, config, lab, contender, emitter).run()
                 finally:
                     _stop(contender, emitter)
-                    _keep(contender, text, output, emitter)
+                    _keep(contender, files, output, emitter)
         except (HaLvsError, OSError) as problem:
             emitter("problem", text=str(problem))
     emitter("end")
 
 
 def _stop(contender: Contender, emitter: Emitter) -> None:
-    """Stops what still runs, and says of a director that did not end well."""
-    try:
-        for name, director in contender.directors.items():
-            if director.running:
+    """Stops what still runs, frozen or not, and says of a director that did not end well."""
+    for name, director in contender.directors.items():
+        if director.running:
+            try:
                 director.thaw()
                 code = director.stop()
-                if code:
-                    emitter("note", text=f"{name} ended with exit code {code}")
+            except (HaLvsError, OSError) as problem:
+                emitter("problem", text=str(problem))
+                continue
+            if code:
+                emitter("note", text=f"{name} ended with exit code {code}")
+    try:
         contender.stop()
     except (HaLvsError, OSError) as problem:
         emitter("problem", text=str(problem))
 
 
-def _keep(contender: Contender, text: str, output: Path, emitter: Emitter) -> None:
-    directory = output / "logs" / contender.name
-    logs = keep_logs({name: director.log for name, director in contender.directors.items()}, directory)
-    (directory / "ha-lvs.yml").write_text(text)
+def _keep(contender: Contender, directory: Path, output: Path, emitter: Emitter) -> None:
+    """Keeps logs and configuration, and tells where the logs are."""
+    kept = output / "logs" / contender.name
+    logs = keep_logs({name: director.log for name, director in contender.directors.items()}, kept)
+    for pattern in CONFIGURATION:
+        for file in directory.glob(pattern):
+            shutil.copyfile(file, kept / file.name)
     emitter("logs", **{name: str(log.relative_to(output)) for name, log in logs.items()})

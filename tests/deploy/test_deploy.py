@@ -1,0 +1,244 @@
+"""A pair and a real server are deployed on whole machines by `ansible-playbook` alone, and proven: `make test-deploy`.
+
+Two Debian guests are the directors lb1 and lb2, a third is the real server s2; the client c1 and the real server s1 are
+namespaces of this machine on the same switch. The steps build on one another, in the order of this file: what one
+leaves behind the next begins with, and the first that fails ends the run (`-x`). No guest has internet.
+
+The guests are emulated and slow: deadlines are generous, and what is judged is what happened, not how fast. The times
+are in build/deploy/report.json; logs, consoles and journals are beside it.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+
+from ha_lvs.drill.lab.topology import VIRTUAL_IP
+from ha_lvs.drill.lab.waiting import wait_for
+from ha_lvs.drill.measure.tally import biggest_gap
+from tests.deploy import directors
+from tests.deploy.directors import UNIT, identity, journal, status, told, wait_for_holder, weights
+from tests.deploy.footprint import differences, take
+from tests.deploy.site import LISTEN, SERVERS, Site
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]
+
+NOTHING = {"lb1": 0, "lb2": 0, "s2": 0}
+OUTAGE_S = 20.0
+"""Of a power loss at adverts of 1 s: 3.6 s by RFC 9568, and what an emulated machine needs to get to it."""
+EXPOSURE = 2.5
+"""What `systemd-analyze security` may say of the unit at most; 0 is best, 10 is worst."""
+
+
+def test_check_mode_touches_nothing_on_fresh_machines(site: Site) -> None:
+    site.before = dict(zip(site.names, site.each(take), strict=True))
+    outcome = site.operator.play("deploy.yml", "--check", "--diff", name="check-fresh")
+    assert outcome.code == 0, outcome.tail()
+    assert all(count > 0 for count in outcome.changed().values()), outcome.recap
+    for guest in site.guests:
+        assert guest.run("ls -d /opt/ha-lvs /etc/ha-lvs", check=False).stdout == ""
+        assert guest.run("systemctl list-unit-files --no-legend 'ha-lvs*'", check=False).stdout == ""
+
+
+def test_a_fresh_pair_is_deployed(site: Site) -> None:
+    outcome = site.operator.play("deploy.yml")
+    assert outcome.code == 0, outcome.tail()
+    wait_for_holder(site.directors, "lb1")
+    for guest in site.directors:
+        wait_for(lambda guest=guest: weights(guest, LISTEN) == dict.fromkeys(SERVERS, 1), 120, f"IPVS of {guest.name}")  # type: ignore[misc]
+        assert directors.unit(guest, "ActiveState", "UnitFileState", "NRestarts") == ["active", "enabled", "0"]
+    assert f"inet {VIRTUAL_IP}/32" in site["s2"].out("ip", "-4", "address", "show", "dev", "lo")
+
+
+def test_traffic_goes_through_ipvs_to_both_servers(site: Site) -> None:
+    with site.load("first-traffic") as load:
+        load.wait_for_undisturbed(120)
+        wait_for(
+            lambda: {each.server for each in load.requests if each.ok} == {"s1", "s2"}, 60, "both servers to answer"
+        )
+        load.stop()
+    table = site["lb1"].out("ipvsadm", "--list", "--numeric", "--stats", "--exact")
+    forwarded = re.search(rf"{re.escape(LISTEN)}\s+(\d+)", table)
+    assert forwarded is not None, table
+    assert int(forwarded[1]) >= len([each for each in load.requests if each.ok]), table
+
+
+def test_a_second_run_changes_nothing(site: Site) -> None:
+    before = site.pair(identity)
+    outcome = site.operator.play("deploy.yml", name="again")
+    assert (outcome.code, outcome.changed()) == (0, NOTHING), outcome.tail()
+    assert site.pair(identity) == before
+
+
+def test_check_mode_sees_nothing_to_change_on_the_deployed_pair(site: Site) -> None:
+    outcome = site.operator.play("deploy.yml", "--check", "--diff", name="check-deployed")
+    assert (outcome.code, outcome.changed()) == (0, NOTHING), outcome.tail()
+
+
+def test_a_bad_config_is_refused_and_the_pair_goes_on_untouched(site: Site) -> None:
+    good = copy.deepcopy(site.operator.config)
+    before = site.pair(identity)
+    files = [guest.out("sha256sum", "/etc/ha-lvs/config.yml") for guest in site.directors]
+    site.operator.config["instances"]["edge"]["router_id"] = 999
+    try:
+        outcome = site.operator.play("deploy.yml", name="bad-config")
+    finally:
+        site.operator.config = good
+    assert outcome.code != 0
+    assert re.search(r"instances\.edge\.router_id: .*999", outcome.output), outcome.tail()
+    assert [guest.out("sha256sum", "/etc/ha-lvs/config.yml") for guest in site.directors] == files
+    assert site.pair(identity) == before
+    assert directors.holders(site.directors) == ["lb1"]
+
+
+def test_a_changed_weight_is_applied_by_a_reload(site: Site) -> None:
+    before = site.pair(identity)
+    site.operator.config["services"][0]["servers"][1]["weight"] = 3
+    outcome = site.operator.play("deploy.yml", name="weight")
+    assert outcome.code == 0, outcome.tail()
+    assert outcome.changed()["s2"] == 0
+    for guest, was in zip(site.directors, before, strict=True):
+        assert weights(guest, LISTEN) == {SERVERS[0]: 1, SERVERS[1]: 3}
+        now = identity(guest)
+        assert now.pop("digest") != was.pop("digest")
+        assert now == was
+
+
+def test_a_changed_interval_is_applied_by_restarts_the_standby_first(site: Site) -> None:
+    before = site.pair(identity)
+    cursors = {guest.name: directors.cursor(guest) for guest in site.directors}
+    site.operator.config["instances"]["edge"]["interval"] = "1500ms"
+    outcome = site.operator.play("deploy.yml", name="interval")
+    assert outcome.code == 0, outcome.tail()
+    wait_for_holder(site.directors, "lb1")
+    stopped = {}
+    for guest, was in zip(site.directors, before, strict=True):
+        assert identity(guest)["guardian"] != was["guardian"]
+        stopped[guest.name] = told(journal(guest, cursors[guest.name]), "stopping")
+        assert len(stopped[guest.name]) == 1
+    # The guests' clocks come from one machine's: what is minutes apart can be compared.
+    first, last = (int(stopped[name][0]["__REALTIME_TIMESTAMP"]) for name in ("lb2", "lb1"))
+    assert first < last
+
+
+def test_the_status_playbook_shows_who_holds_what(site: Site) -> None:
+    outcome = site.operator.play("status.yml")
+    assert (outcome.code, outcome.changed()) == (0, NOTHING), outcome.tail()
+    assert f"lb1: edge active, holds {VIRTUAL_IP}" in outcome.output, outcome.tail()
+    assert "lb2: edge backup, holds nothing" in outcome.output, outcome.tail()
+
+
+def test_the_unit_is_well_confined(site: Site) -> None:
+    said = site["lb1"].out("systemd-analyze", "security", "--no-pager", UNIT, timeout_s=300)
+    overall = re.search(r"exposure level for .*: (\d+\.\d+)", said)
+    assert overall is not None, said
+    site.report["exposure"] = float(overall[1])
+    assert float(overall[1]) <= EXPOSURE, said
+
+
+def test_traffic_goes_on_when_the_active_loses_its_power(site: Site) -> None:
+    lb1, lb2 = site.directors
+    was = directors.cursor(lb2)
+    with site.load("power-loss") as load:
+        load.wait_for_undisturbed(120)
+        at_s = lb1.power_off()
+        wait_for_holder([lb2], "lb2")
+        load.wait_for_undisturbed(120)
+        load.stop()
+    gap = biggest_gap((each.sent_s for each in load.requests if each.ok), since_s=at_s)
+    site.report["outage_s"] = round(gap.length_ms / 1000, 2)
+    assert gap.length_ms / 1000 <= OUTAGE_S
+    (entry,) = told(journal(lb2, was), "role is active")
+    assert entry["HA_LVS_INSTANCE"] == "edge"
+
+
+def test_the_guest_comes_back_and_takes_its_role(site: Site) -> None:
+    lb1, _ = site.directors
+    lb1.power_on()
+    lb1.wait_until_up()
+    wait_for_holder(site.directors, "lb1", for_s=10)
+    assert status(lb1)["instances"]["edge"]["role"] == "active"
+    wait_for(lambda: weights(lb1, LISTEN) == {SERVERS[0]: 1, SERVERS[1]: 3}, 120, "IPVS of lb1 to be programmed")
+    boot = [each["_BOOT_ID"] for each in journal(lb1)][-1]
+    roles = [
+        each["HA_LVS_EVENT"] for each in journal(lb1)
+        if each["_BOOT_ID"] == boot and each.get("HA_LVS_EVENT", "").startswith("role is")
+    ]  # fmt: skip
+    assert roles == ["role is backup", "role is active"]
+    with site.load("after-return") as load:
+        load.wait_for_undisturbed(180)
+        load.stop()
+
+
+def test_killing_the_whole_unit_leaves_no_virtual_ip(site: Site) -> None:
+    lb1, lb2 = site.directors
+    # Long enough to look: otherwise systemd starts it again after a second.
+    lb1.run(
+        f"mkdir -p /run/systemd/system/{UNIT}.d && "
+        f"printf '[Service]\\nRestartSec=60\\n' >/run/systemd/system/{UNIT}.d/slow.conf && systemctl daemon-reload"
+    )
+    was = directors.cursor(lb1)
+    killed = lb1.python(_KILL_AND_WATCH.format(unit=UNIT, address=VIRTUAL_IP), timeout_s=180)
+    site.report["withdrawn_after_kill_s"] = float(killed)
+    wait_for_holder([lb1, lb2], "lb2")
+    entry = told(journal(lb1, was), "virtual IPs withdrawn by cleanup")
+    assert len(entry) == 1, directors.events(journal(lb1, was))
+    lb1.run(f"rm -r /run/systemd/system/{UNIT}.d && systemctl daemon-reload && systemctl restart {UNIT}", timeout_s=240)
+    wait_for_holder(site.directors, "lb1")
+
+
+_KILL_AND_WATCH = """
+import subprocess, time
+def held():
+    return " {address}/" in subprocess.run(["ip", "-4", "-o", "address"], capture_output=True, text=True).stdout
+assert held()
+subprocess.run(["systemctl", "kill", "--signal=KILL", "{unit}"], check=True)
+at = time.monotonic()
+while held():
+    assert time.monotonic() - at < 120, "the virtual IP is still there"
+print(round(time.monotonic() - at, 2))
+"""
+
+
+def test_a_stopped_guardian_is_killed_by_the_watchdog(site: Site) -> None:
+    lb1, lb2 = site.directors
+    main, watchdog, restarts = directors.unit(lb1, "MainPID", "WatchdogUSec", "NRestarts")
+    assert watchdog == "10s"
+    was = directors.cursor(lb1)
+    lb1.run(f"kill -STOP {main}")
+    wait_for(
+        lambda: directors.unit(lb1, "MainPID")[0] not in (main, "0"), 120, "systemd to kill and start it", every_s=0.5
+    )
+    after = journal(lb1, was)
+    assert any(each.get("_COMM") == "systemd" and "watchdog" in each["MESSAGE"].lower() for each in after), after
+    assert directors.unit(lb1, "NRestarts")[0] == str(int(restarts) + 1)
+    withdrawn = told(after, "virtual IPs withdrawn by cleanup")
+    assert len(withdrawn) == 1, directors.events(after)
+    wait_for_holder([lb1, lb2], "lb1", for_s=5)
+
+
+def test_the_journal_tells_the_story(site: Site) -> None:
+    for guest in site.directors:
+        entries = [each for each in journal(guest) if each.get("SYSLOG_IDENTIFIER") == "ha-lvs"]
+        changes = [each for each in entries if each.get("HA_LVS_EVENT", "").startswith("role is")]
+        assert {each["HA_LVS_EVENT"] for each in changes} >= {"role is active", "role is backup"}
+        for each in changes:
+            assert each["HA_LVS_INSTANCE"] == "edge"
+            assert each["HA_LVS_REASON"]
+            assert each["HA_LVS_PRIORITY"] in {"100", "150"}
+            assert re.fullmatch(r"[0-9a-f]{32}", each["MESSAGE_ID"])
+            assert each["PRIORITY"] in {"4", "5", "6"}
+        refused = [each for each in entries if int(each["PRIORITY"]) <= 3]
+        assert not refused, refused
+        (one,) = {each["MESSAGE_ID"] for each in changes if each["HA_LVS_EVENT"] == "role is active"}
+        explained = guest.out("journalctl", "--catalog", "--no-pager", f"MESSAGE_ID={one}")
+        assert "░░ Subject: This node is now active for edge" in explained, explained
+
+
+def test_uninstalling_leaves_nothing(site: Site) -> None:
+    outcome = site.operator.play("uninstall.yml")
+    assert outcome.code == 0, outcome.tail()
+    for name, after in zip(site.names, site.each(take), strict=True):
+        assert differences(site.before[name], after) == [], name
