@@ -41,11 +41,12 @@ $(DEPLOY): ha_lvs/drill/lab/provision.sh
 	@mkdir -p $(@D)
 	@touch $@
 
-lint: $(VENV) ## style, types, import layers
+lint: $(VENV) ## style, types, import layers, Ansible's production profile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q -c ansible/.ansible-lint ansible/
 
 test: test-unit test-lab ## all tests: unit, property, simulation; then the labs
 
