@@ -56,7 +56,7 @@ def plan(
 
     loaded = load(config)
     part = director_part(loaded, next(iter(loaded.nodes)))  # the services are the same on every node
-    if not part.services and part.sync is None:
+    if not part.services and part.sync is None and not _owns_anything(runtime_dir):
         typer.echo("nothing to do: without services a director leaves IPVS alone")
         return
     told, why_not = _ask_health(runtime_dir)
@@ -92,6 +92,15 @@ def known_health(services: tuple[VirtualService, ...], told: Mapping[str, Any]) 
         for server in each.servers
         if server.endpoint.check.type is not CheckType.NONE
     }
+
+
+def _owns_anything(runtime_dir: Path) -> bool:
+    """Whether an earlier config has left services in this kernel: a director takes those away."""
+    from ha_lvs.daemon.pool import OWNERSHIP_FILE
+    from ha_lvs.kernel.ownership import Ownership
+
+    ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
+    return bool(ownership.services) or ownership.sync
 
 
 def _ask_health(runtime_dir: Path) -> tuple[dict[str, Any], str]:

@@ -83,9 +83,15 @@ class InstanceState:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WatchEndpoints:
-    """Director to prober: probe these from now on too. Sent in chunks; known ones are left as they are."""
+    """Director to prober: probe these from now on too. Sent in chunks; known ones are left as they are.
+
+    Arguments:
+        endpoints: what to probe.
+        serving: whether they get traffic already.
+    """
 
     endpoints: tuple[Endpoint, ...]
+    serving: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -182,10 +182,12 @@ class Director:
                 self._changed()
 
     def _watch_all(self) -> None:
-        endpoints = [] if self._pool is None else self._pool.endpoints()
+        endpoints = {} if self._pool is None else self._pool.endpoints()
         self._unsent = [
-            WatchEndpoints(tuple(endpoints[at : at + ENDPOINTS_PER_FRAME]))
-            for at in range(0, len(endpoints), ENDPOINTS_PER_FRAME)
+            WatchEndpoints(tuple(alike[at : at + ENDPOINTS_PER_FRAME]), serving)
+            for serving in (True, False)
+            for alike in [[endpoint for endpoint, serves in endpoints.items() if serves is serving]]
+            for at in range(0, len(alike), ENDPOINTS_PER_FRAME)
         ]
         self._send_watches()
 

@@ -63,10 +63,20 @@ class Pool:
             if (entry.service.key, destination.key) in configured
         )
 
-    def endpoints(self) -> list[Endpoint]:
-        """What has to be probed, each once."""
-        servers = (server for each in self._part.services for server in each.servers)
-        return list(dict.fromkeys(s.endpoint for s in servers if s.endpoint.check.type is not CheckType.NONE))
+    def endpoints(self) -> dict[Endpoint, bool]:
+        """What has to be probed, each once, and whether it gets traffic already."""
+        found: dict[Endpoint, bool] = {}
+        for each in self._part.services:
+            for server in each.servers:
+                endpoint = server.endpoint
+                if endpoint.check.type is not CheckType.NONE:
+                    adopted = (each.service.key, server.destination.key) in self.adopted
+                    found[endpoint] = found.get(endpoint, False) or self._serves(endpoint, adopted)
+        return found
+
+    def _serves(self, endpoint: Endpoint, adopted: bool) -> bool:
+        verdict = self._verdicts.get(endpoint)
+        return adopted if verdict is None else verdict.state is ServerState.UP
 
     def verdict(self, state: EndpointState) -> list[tuple[str, str]]:
         """Takes in a verdict; returns the (service, server) pairs whose state it changed."""

@@ -95,9 +95,9 @@ class Prober:
 
     def _handle(self, frame: object, channel: Channel) -> None:
         match frame:
-            case WatchEndpoints(endpoints):
+            case WatchEndpoints(endpoints, serving):
                 for endpoint in endpoints:
-                    self._engine.add(endpoint)
+                    self._engine.add(endpoint, serving)
             case ForgetEndpoints(endpoints):
                 for endpoint in endpoints:
                     self._engine.remove(endpoint)

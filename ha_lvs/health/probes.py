@@ -24,7 +24,7 @@ from pathlib import Path
 
 from ha_lvs.health import http
 from ha_lvs.health.schedule import LATE_S, Schedule, Slot
-from ha_lvs.health.verdict import UNKNOWN, Verdict, judge
+from ha_lvs.health.verdict import SERVING, UNKNOWN, Verdict, judge
 from ha_lvs.model import CheckType, Endpoint, ServerState
 
 Report = Callable[[Endpoint, Verdict, float], None]
@@ -106,11 +106,17 @@ class Engine:
     def __contains__(self, endpoint: Endpoint) -> bool:
         return endpoint in self._probes
 
-    def add(self, endpoint: Endpoint) -> None:
-        """Probes `endpoint` from now on; one that is known is left as it is."""
+    def add(self, endpoint: Endpoint, serving: bool = False) -> None:
+        """Probes `endpoint` from now on; one that is known is left as it is.
+
+        Arguments:
+            endpoint: what to probe.
+            serving: whether it gets traffic already, so that a single failure must not take it away.
+        """
         if endpoint in self._probes:
             return
         probe = self._probes[endpoint] = _Probe(endpoint)
+        probe.verdict = SERVING if serving else UNKNOWN
         if endpoint.check.type is CheckType.NONE:
             probe.verdict = Verdict(ServerState.UP, 0, "not checked")
             self._report(endpoint, probe.verdict, 0.0)

@@ -4,6 +4,8 @@ Rules that hold here:
 * Pure: a frozen verdict and an outcome in, the next verdict out.
 * unknown -> up or down by the first probe: an unknown server gets no traffic, so the first success may bring
   it in, and the first failure takes nothing away.
+* unknown but serving -> up by the first success, down by `fall` failures: it gets traffic already (a director that was
+  started again has adopted it), so one lost probe takes nothing away either.
 * up -> down by `fall` failures in a row; one success starts the count again.
 * down -> up by `rise` successes in a row; one failure starts the count again.
 """
@@ -23,15 +25,20 @@ class Verdict:
         state: unknown, up or down.
         streak: probes in a row, up to the last one, that spoke against `state`.
         reason: of the last probe, for people: ``HTTP 503``, ``connected``; empty before the first.
+        serving: whether it gets traffic while unknown.
     """
 
     state: ServerState = ServerState.UNKNOWN
     streak: int = 0
     reason: str = ""
+    serving: bool = False
 
 
 UNKNOWN = Verdict()
-"""Where every endpoint starts."""
+"""Where an endpoint starts."""
+
+SERVING = Verdict(serving=True)
+"""Where one starts that gets traffic already."""
 
 
 def judge(verdict: Verdict, check: Check, success: bool, reason: str) -> tuple[Verdict, bool]:
@@ -51,7 +58,13 @@ def judge(verdict: Verdict, check: Check, success: bool, reason: str) -> tuple[V
             return verdict, False
         return Verdict(outcome, 0, reason), False
     streak = verdict.streak + 1
-    needed = 1 if verdict.state is ServerState.UNKNOWN else check.rise if success else check.fall
-    if streak >= needed:
+    if streak >= _needed(verdict, check, success):
         return Verdict(outcome, 0, reason), True
-    return Verdict(verdict.state, streak, reason), False
+    return Verdict(verdict.state, streak, reason, verdict.serving), False
+
+
+def _needed(verdict: Verdict, check: Check, success: bool) -> int:
+    """How many probes in a row it takes to change the state."""
+    if verdict.state is ServerState.UNKNOWN and (success or not verdict.serving):
+        return 1
+    return check.rise if success else check.fall

@@ -7,7 +7,7 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_lvs.health.verdict import UNKNOWN, Verdict, judge
+from ha_lvs.health.verdict import SERVING, UNKNOWN, Verdict, judge
 from ha_lvs.model import Check, CheckType, ServerState
 
 UP, DOWN = ServerState.UP, ServerState.DOWN
@@ -51,6 +51,18 @@ def test_the_first_success_brings_an_unknown_server_up_whatever_rise_is() -> Non
 
 def test_the_first_failure_takes_an_unknown_server_down_whatever_fall_is() -> None:
     assert after([False], check(rise=5, fall=5))[1] == [DOWN]
+
+
+def test_an_unknown_server_that_serves_is_taken_down_by_fall_failures_and_up_by_one_success() -> None:
+    rule = check(rise=5, fall=3)
+    verdict, changes = SERVING, []
+    for success in (False, False):
+        verdict, changed = judge(verdict, rule, success, "")
+        changes.append(changed)
+    assert verdict.state is ServerState.UNKNOWN
+    assert judge(verdict, rule, True, "")[0].state is UP
+    assert judge(verdict, rule, False, "")[0].state is DOWN
+    assert changes == [False, False]
 
 
 def test_down_takes_fall_failures_in_a_row() -> None:
