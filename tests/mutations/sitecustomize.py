@@ -53,7 +53,7 @@ def _idle_process() -> None:
         pass
 
     realtime.go_realtime = go_idle
-    Machine._allow_for_lateness = unforgiving  # type: ignore[method-assign]
+    Machine._allow_for_lateness = unforgiving  # type: ignore[method-assign,assignment]
 
 
 MUTATIONS = {"silent stop": _silent_stop, "announce once": _announce_once, "idle process": _idle_process}
