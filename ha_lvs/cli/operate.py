@@ -65,23 +65,29 @@ def cleanup(
         Path | None, typer.Option("--config", "-c", metavar="FILE", help="A config file whose virtual IPs go, too.")
     ] = None,
     node: Annotated[str | None, typer.Option(help="Which node of FILE this is; by default the host's name.")] = None,
+    services: Annotated[
+        bool, typer.Option("--services", help="Remove our services and sync daemons from IPVS, too: to uninstall.")
+    ] = False,
     runtime_dir: RuntimeDir = DEFAULT_RUNTIME_DIR,
 ) -> None:
     """Withdraw the virtual IPs that a director left behind when it was killed.
 
     What it held is noted in the runtime directory; FILE is for what that note does not know. Where a virtual IP was
     there the peer is told, so that it takes over at once. It can be done any number of times, but not while a director
-    runs. It leaves IPVS alone: connections go on being counted, and the next start adopts the services.
+    runs. It leaves IPVS alone: connections go on being counted, and the next start adopts the services. Only with
+    --services those go that a director with this runtime directory has made; services of others stay.
     """
     from ha_lvs.daemon.cleanup import clean
     from ha_lvs.observe import logs
 
     logs.configure("info", by="cleanup")
-    done = clean(runtime_dir, config, node)
+    done = clean(runtime_dir, config, node, services=services)
     for warning in done.warnings:
         typer.echo(f"ha-lvs: {warning}", err=True)
     for each in done.withdrawn:
         typer.echo(str(each))
+    for step in done.steps:
+        typer.echo(str(step))
     for failure in done.failures:
         typer.echo(f"ha-lvs: {failure}", err=True)
     if done.failures:

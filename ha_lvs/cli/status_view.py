@@ -86,6 +86,9 @@ def _show(console: Console, status: dict[str, Any], now: datetime) -> None:
     head = _text(status["cluster"], "bold")
     head.append_text(_text(f" node {status['node']}, ha-lvs {status['version']}", ""))
     head.append_text(_text(f", config {status['config_digest'][:DIGEST_DIGITS]}", ""))
+    program = _text(f", from {status['program']}" if "program" in status else "", "")
+    if head.cell_len + program.cell_len <= console.width:
+        head.append_text(program)
     console.print(head)
     _show_instances(console, status["instances"], now)
     for name, service in status["services"].items():

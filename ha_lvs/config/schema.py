@@ -266,7 +266,7 @@ class Ipvs(FileModel):
 class Log(FileModel):
     """What is logged."""
 
-    level: Annotated[str, fields.choice("log level", ("debug", "info", "warning", "error"))] = Field(
+    level: Annotated[str, fields.choice("log level", ("debug", "info", "notice", "warning", "error"))] = Field(
         default="info", description="The least important level that is logged.", examples=["info"]
     )
 

@@ -16,11 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ha_lvs.daemon.channel import to_json
+from ha_lvs.daemon.patience import CALM_AFTER_S, RESTART_FIRST_S, RESTART_MAX_S, STARTING_S
 from ha_lvs.daemon.process import monotonic
-
-RESTART_FIRST_S = 0.1
-RESTART_MAX_S = 5.0
-CALM_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class Spec:
         fds: option name to the inherited file descriptor.
         options: further arguments.
         part: its part of the config, handed over in memory; None when it needs none.
-        alive_s: seconds without a sign of life after which it counts as stuck.
+        alive_s: seconds without a sign of life after which it counts as stuck, once it has shown one.
     """
 
     name: str
@@ -50,9 +47,10 @@ class Child:
         spec: how to start it the next time.
         died: called with it and the exit code when it ends.
         process: it, while it exists.
-        started_at: monotonic seconds.
+        started_at: when it was last tried to start it, monotonic seconds.
         alive_at: its last sign of life; the start counts as one.
-        answered_at: its last sign of life or its predecessor's; neither end nor start counts. None before the first.
+        answered_at: its last sign of life or its predecessor's; neither end nor start counts, but a dismissal does: who
+            takes over as planned has all the time that one who falls silent has. None before the first.
         delay_s: before the next start if it dies now.
         spoke: whether this one has shown a sign of life.
         dismissed: whether it was killed to make room for a successor.
@@ -70,7 +68,12 @@ class Child:
     _pidfd: int = field(default=-1)
 
     def start(self) -> None:
-        """Starts the process; `died(child, exit code)` is called in the running loop when it ends."""
+        """Starts the process; `died(child, exit code)` is called in the running loop when it ends.
+
+        Errors: OSError when the system does not start it; the attempt counts for `next_delay_s`.
+        """
+        self.started_at = monotonic()
+        self.spoke = self.dismissed = False
         arguments = [sys.executable, "-m", f"ha_lvs.daemon.{self.spec.name}", *self.spec.options]
         fds = dict(self.spec.fds)
         part_fd = -1
@@ -83,8 +86,7 @@ class Child:
         finally:
             if part_fd >= 0:
                 os.close(part_fd)
-        self.started_at = self.alive_at = monotonic()
-        self.spoke = self.dismissed = False
+        self.alive_at = monotonic()
         try:
             self._pidfd = os.pidfd_open(self.process.pid)
         except OSError:  # nobody would notice its end: rather none than one that is not watched
@@ -110,6 +112,12 @@ class Child:
         """Whether the process exists."""
         return self.process is not None
 
+    def stuck_for_s(self, now: float) -> float | None:
+        """For how long it has shown no sign of life, if that is too long for one that runs or starts; else None."""
+        silent_s = now - self.alive_at
+        allowed_s = self.spec.alive_s if self.spoke else STARTING_S
+        return silent_s if self.running and silent_s > allowed_s else None
+
     def kill(self) -> None:
         """Ends the process at once, stopped or not."""
         if self.process is not None:
@@ -119,6 +127,9 @@ class Child:
         """Ends the process at once, which is no crash; the next start is the successor's."""
         self.spec = successor
         self.delay_s = RESTART_FIRST_S
+        self.spoke = False  # the next sign of life that counts is the successor's
+        if self.answered_at is not None:
+            self.answered_at = monotonic()
         self.dismissed = self.running
         self.kill()
 
@@ -143,9 +154,13 @@ class Child:
 
 def _memory_file(name: str, part: object) -> int:
     fd = os.memfd_create(f"ha-lvs-{name}", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(fd), "wb") as stream:
-        stream.write(json.dumps(to_json(part)).encode())
-    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        with os.fdopen(fd, "wb", closefd=False) as stream:
+            stream.write(json.dumps(to_json(part)).encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 

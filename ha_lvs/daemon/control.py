@@ -1,16 +1,20 @@
 """The control sockets of a running director: one JSON line in, one JSON document out.
 
 There are two in the runtime directory: the director process's, which tells the status, for owner and group; and the
-guardian's, which changes what runs, for the owner alone. Clients are synchronous on purpose: the command line and the
-drills use them.
+guardian's, which changes what runs, for the owner alone. Root may use both, whoever the owner is. Clients are
+synchronous on purpose: the command line and the drills use them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import grp
 import inspect
 import json
+import os
+import pwd
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +77,7 @@ def query(
         timeout_s: how long an answer may take.
         name: of the socket: who is asked.
 
-    Errors: PlatformError when no director answers there.
+    Errors: PlatformError when no director answers there, or not to us.
     """
     path = runtime_dir / name
     try:
@@ -85,6 +89,8 @@ def query(
         found: Any = json.loads(answer)
         if not isinstance(found, dict):
             raise ValueError(f"its answer is no object but {type(found).__name__}")
+    except PermissionError as problem:
+        raise PlatformError(_refused(path)) from problem
     except (OSError, ValueError) as problem:
         raise PlatformError(
             f"no director answers at {path} ({problem}); is `ha-lvs run` up, and is --runtime-dir the same as its own?"
@@ -92,3 +98,36 @@ def query(
     if "error" in found:
         raise PlatformError(f"the director at {path} says: {found['error']}")
     return found
+
+
+def _refused(path: Path) -> str:
+    """Who may use a socket that we may not."""
+    lock = path
+    try:
+        found = path.stat()
+    except OSError:  # its directory is closed to us, too
+        lock = path.parent
+        try:
+            found = lock.stat()
+        except OSError:
+            return f"permission denied at {lock} for user {_user(os.geteuid())}: use sudo"
+    shared = bool(found.st_gid and found.st_mode & (stat.S_IWGRP if lock == path else stat.S_IXGRP))
+    may = [*dict.fromkeys(["root", f"user {_user(found.st_uid)}" if found.st_uid else "root"])]
+    if shared:
+        may.append(f"members of group {_group(found.st_gid)}")
+    remedy = f"use sudo, or join the group {_group(found.st_gid)}" if shared else "use sudo"
+    return f"permission denied at {lock} for user {_user(os.geteuid())}: it is for {', '.join(may)} only; {remedy}"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

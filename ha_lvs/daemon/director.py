@@ -94,6 +94,7 @@ class Director:
         self._elector.send(Hello())
         self._prober.send(Hello())
         self._watch_all()
+        self._guardian.send(Alive())  # now: the first pass may program thousands of services before the beat begins
         beat = asyncio.create_task(self._beat())
         try:
             await self._reconcile_loop()
@@ -215,6 +216,7 @@ class Director:
             "cluster": self._part.cluster,
             "node": self._part.node,
             "version": __version__,
+            "program": sys.prefix,
             "config_digest": self._part.config_digest,
             "instances": {config.name: self._instance_status(config) for config in self._part.instances},
             **(nothing if self._pool is None else self._pool.status()),
@@ -237,7 +239,9 @@ class Director:
         }
 
 
-def _pool(part: DirectorPart, runtime_dir: Path, stack: contextlib.ExitStack) -> Pool | None:
+def _pool(
+    part: DirectorPart, runtime_dir: Path, stack: contextlib.ExitStack, alive: Callable[[], object]
+) -> Pool | None:
     """The services in the kernel; None where there are none, and none of ours is left from an earlier config.
 
     Errors: PlatformError when there are services and the kernel has no IPVS for us.
@@ -253,7 +257,7 @@ def _pool(part: DirectorPart, runtime_dir: Path, stack: contextlib.ExitStack) ->
         if needed:
             raise
         return None  # IPVS was unloaded, and what was ours with it
-    return Pool(part, ipvs, runtime_dir)
+    return Pool(part, ipvs, runtime_dir, alive)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -271,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     guardian, elector, prober = map(Channel.from_fd, (options.guardian_fd, options.elector_fd, options.prober_fd))
     try:
         with contextlib.ExitStack() as stack:
-            pool = _pool(part, options.runtime_dir, stack)
+            pool = _pool(part, options.runtime_dir, stack, lambda: guardian.send(Alive()))
             if pool is not None:
                 if pool.ownership.problem:
                     log.warning("ownership unknown", detail=pool.ownership.problem)

@@ -4,7 +4,7 @@ Rules that hold here:
 * What can be found wrong is found before the first child starts, and ends the run with words and an exit code.
 * The elector's death is acted upon at once: resignation and withdrawal first, then the log, then a new elector.
 * A child that shows no sign of life is killed, since a stuck elector is worse than a dead one; time in which the
-  guardian itself did not run does not count.
+  guardian itself did not run does not count. Only when that does not help, systemd is called in (`patience`).
 * A reload never touches the elector, so no role and no address depends on it. The director and the prober are replaced
   by new ones, by SIGKILL: that is the way a crash goes, which works from every state that they may be in, takes no
   time, and cannot be mistaken for the planned stop that may remove the services. What the old director leaves half
@@ -27,10 +27,11 @@ from typing import Any
 import structlog
 
 from ha_lvs import __version__
-from ha_lvs.daemon import control, orders, runtime, systemd, watchdog
+from ha_lvs.daemon import cleanup, control, orders, runtime, systemd, watchdog
 from ha_lvs.daemon.channel import Alive, Hello, InstanceState, LogRecord, Stop
 from ha_lvs.daemon.children import Child, describe_exit
 from ha_lvs.daemon.orders import Orders, Outcome
+from ha_lvs.daemon.patience import LOOK_EVERY_S, SUCCESSORS_S, until_starved_s
 from ha_lvs.daemon.process import monotonic, set_process_name
 from ha_lvs.daemon.wiring import Wiring
 from ha_lvs.daemon.withdrawal import Withdrawal
@@ -41,11 +42,8 @@ from ha_lvs.observe import logs
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 1.0
 STOP_ELECTOR_S = 3.0
 STOP_OTHERS_S = 10.0
-SUCCESSORS_S = 60.0
-"""How long a reload waits for the new processes to answer; afterwards they are left to the usual restarts."""
 REPLACED = ("director", "prober")
 CHANGES_LOGGED = 20
 
@@ -69,7 +67,7 @@ def run(config_path: Path, node: str | None, runtime_dir: Path) -> int:
     with runtime.locked(runtime_dir):
         withdrawal = Withdrawal(given.elector.instances)
         try:
-            runtime.write_note(runtime_dir, given.elector)
+            cleanup.succeed(runtime_dir, given.elector)
             # By now the node's name is settled: a host that is renamed stays who it is.
             read_again = functools.partial(orders.read, config_path, given.elector.node)
             return asyncio.run(Guardian(given, withdrawal, runtime_dir, read_again).run())
@@ -96,6 +94,7 @@ class Guardian:
         self._read_again = read_again
         self._node = given.elector.node
         self._states: dict[str, InstanceState] = {}
+        self._last_states: dict[str, InstanceState] = {}  # as they were told in the elector's place
         self._stopping = asyncio.Event()
         self._news = asyncio.Event()  # a child spoke or ended, or we are to stop
         self._reloading = asyncio.Lock()
@@ -119,7 +118,7 @@ class Guardian:
         server = await control.serve(self._runtime_dir, self._answer, name=socket_name, mode=0o600)
         log.info("starting", node=self._node, version=__version__, pid=os.getpid())
         for child in self._children.values():
-            child.start()
+            self._start(child)
         watching = asyncio.create_task(self._watch())
         await self._stopping.wait()
         watching.cancel()
@@ -130,6 +129,7 @@ class Guardian:
         with contextlib.suppress(TimeoutError):
             # A reload that was under way ends now; the new director has to be there for the planned stop.
             await asyncio.wait_for(self._reloading.acquire(), STOP_OTHERS_S)
+        self._tell_last_states()  # the reload may have dropped what was told to the old one
         await self._stop(["prober", "director"], STOP_OTHERS_S)
         server.close()
         (self._runtime_dir / socket_name).unlink(missing_ok=True)
@@ -214,7 +214,10 @@ class Guardian:
             child.dismiss(specs.get(child.spec.name, child.spec))
         # There must never be two writers of IPVS. SIGKILL leaves no choice, so this takes no time worth a limit.
         while not await self._until(lambda: not any(child.running for child in going), STOP_OTHERS_S):
-            log.error("process did not stop; killing it", process="director")
+            for child in going:
+                if child.running:
+                    log.error("process did not stop; killing it", process=child.spec.name)
+                    child.kill()
         self._wiring.drop_unread()
         logs.configure(after.log_level, by="guardian")
         self._orders = after
@@ -275,10 +278,15 @@ class Guardian:
             log.error("virtual IP not withdrawn", detail=problem)
         if active:
             log.warning("virtual IPs withdrawn in the elector's place", instances=", ".join(sorted(active)))
-        for state in self._states.values():
-            after = replace(state, role=Role.INITIALIZE, holding=False, reason="the elector died")
-            self._channels["director"].send(after)
+        for name, state in self._states.items():
+            reason = state.reason if state.role is Role.INITIALIZE else "the elector died"
+            self._last_states[name] = replace(state, role=Role.INITIALIZE, holding=False, reason=reason)
         self._states.clear()
+        self._tell_last_states()
+
+    def _tell_last_states(self) -> None:
+        for state in self._last_states.values():
+            self._channels["director"].send(state)
 
     async def _watch(self) -> None:
         """Kills what is stuck."""
@@ -291,9 +299,8 @@ class Guardian:
             for child in self._children.values():
                 if late:
                     child.excuse(now)
-                elif child.running and child.spoke and now - child.alive_at > child.spec.alive_s:
-                    silent_s = round(now - child.alive_at, 1)
-                    log.error("process is stuck; killing it", process=child.spec.name, silent_s=silent_s)
+                elif (silent_s := child.stuck_for_s(now)) is not None:
+                    log.error("process is stuck; killing it", process=child.spec.name, silent_s=round(silent_s, 1))
                     child.kill()
 
     async def _feed_watchdog(self, period_s: float) -> None:
@@ -308,7 +315,7 @@ class Guardian:
             turned_at = now
             guarded = [] if self._stopping.is_set() else [self._children[name] for name in watchdog.GUARDED]
             fed = dog.turn(
-                watchdog.Silence(child.spec.name, now - child.answered_at, child.spec.alive_s)
+                watchdog.Silence(child.spec.name, now - child.answered_at, until_starved_s(child.spec.alive_s))
                 for child in guarded
                 if child.answered_at is not None
             )
@@ -348,7 +355,7 @@ class Guardian:
 
     def _alive(self, name: str) -> None:
         child = self._children.get(name)
-        if child is None or not child.running:  # the last words of the dead
+        if child is None or not child.running or child.dismissed:  # the last words of the dead
             return
         if not child.spoke:
             self._news.set()

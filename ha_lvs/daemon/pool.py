@@ -6,6 +6,7 @@ process tells it what happened and calls `reconcile`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from ha_lvs.plan.diff import diff
 from ha_lvs.plan.steps import DeleteService, StartSync, Step, StepFailure
 
 OWNERSHIP_FILE = "owned.json"
+STEPS_AT_ONCE = 500
+"""So many are taken between two signs of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,12 @@ class Pool:
         part: the director's part of the config.
         ipvs: the kernel, entered.
         runtime_dir: where it is remembered which services are ours.
+        alive: called again and again while a long pass goes on.
     """
 
-    def __init__(self, part: DirectorPart, ipvs: Ipvs, runtime_dir: Path) -> None:
+    def __init__(self, part: DirectorPart, ipvs: Ipvs, runtime_dir: Path, alive: Callable[[], object]) -> None:
         self._part = part
+        self._alive = alive
         self._ipvs = ipvs
         self.ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
         self.roles: dict[str, Role] = {}
@@ -100,11 +105,14 @@ class Pool:
         return self._apply(self._desired(actual), actual)
 
     def finish(self) -> Outcome:
-        """Leaves IPVS as the config says for a planned stop. Kept services stay, with a backup sync daemon."""
+        """Leaves IPVS as the config says for a planned stop. Kept services stay, with a backup sync daemon.
+
+        The elector has ended by now, whether or not it came to tell us so.
+        """
         actual = self._ipvs.read()
         if self._part.on_stop is OnStop.REMOVE:
             return self._apply(KernelState(), actual)
-        self.roles = dict.fromkeys(self.roles, Role.INITIALIZE)
+        self.roles = {instance.name: Role.INITIALIZE for instance in self._part.instances}
         return self._apply(self._desired(actual), actual)
 
     def _desired(self, actual: KernelState) -> KernelState:
@@ -118,7 +126,10 @@ class Pool:
         owned = self.ownership.services
         steps = diff(wanted, actual, owned, sync_owned=self.ownership.sync)
         self.ownership.claim(wanted.services, sync=any(isinstance(step, StartSync) for step in steps))
-        failures = self._ipvs.apply(steps) if steps else []
+        failures: list[StepFailure] = []
+        for at in range(0, len(steps), STEPS_AT_ONCE):
+            self._alive()
+            failures += self._ipvs.apply(steps[at : at + STEPS_AT_ONCE])
         failed = {failure.step for failure in failures}
         self.ownership.release(step.key for step in steps if isinstance(step, DeleteService) and step not in failed)
         self.failures = failures

@@ -2,7 +2,8 @@
 
 The note (`instances.json`) is for whoever tidies up after a daemon that was killed: by then the config file may be
 broken, or another one. It is written before the first virtual IP can be held, whole and atomically, for root only, and
-stays there after the end: an address that is not there costs nothing to look for.
+stays there after the end: an address that is not there costs nothing to look for. The next run replaces it, after what
+only the old one knows has been withdrawn (`cleanup.succeed`).
 """
 
 from __future__ import annotations

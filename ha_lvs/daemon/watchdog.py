@@ -5,7 +5,8 @@ for does not, and that the guardian could not mend it. systemd then ends the who
 the virtual IPs to the peer.
 
 A process's silence counts from its last sign of life, through its death and restart: being started again is no answer,
-and one that dies and returns in time has never been missed.
+and one that dies and returns in time has never been missed. How long it may last is `patience.until_starved_s`: longer
+than the guardian needs to kill it and start it again. So the watchdog starves only when that did not help.
 """
 
 from __future__ import annotations

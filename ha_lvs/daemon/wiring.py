@@ -12,9 +12,8 @@ from pathlib import Path
 from ha_lvs.daemon.channel import Channel, pair
 from ha_lvs.daemon.children import Spec
 from ha_lvs.daemon.orders import Orders
+from ha_lvs.daemon.patience import DIRECTOR_ALIVE_S, ELECTOR_ALIVE_S
 
-ELECTOR_ALIVE_S = 5.0
-DIRECTOR_ALIVE_S = 30.0  # programming thousands of services takes its time
 _DATAGRAM = 1 << 17
 
 

@@ -214,7 +214,7 @@ class Machine:
     def _why_active(self) -> tuple[str, bool]:
         """The reason for taking over, and whether it is a planned one."""
         if self.peer is None:
-            return "no other router was heard", True  # the first of a pair to start
+            return "no other router was heard", False  # the first of a pair, or one that is cut off from an active
         if self.peer_priority == 0:
             return f"{self.peer} resigned", True
         if self.instance.preempt and self.peer_priority < self.instance.priority:

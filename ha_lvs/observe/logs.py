@@ -65,7 +65,7 @@ def configure(
     """Sets logging up for this process, or anew (a reload may change the level).
 
     Arguments:
-        level: the least important level that is logged: debug, info, warning or error.
+        level: the least important level that is logged: debug, info, notice, warning or error.
         stream: where readable lines go, and what decides whether the journal is used; stderr by default.
         journal_path: of the journal's socket.
         by: the name of this process among ours, for the journal; nothing is said of it when empty.

@@ -11,6 +11,7 @@ are in build/deploy/report.json; logs, consoles and journals are beside it.
 from __future__ import annotations
 
 import copy
+import json
 import re
 
 import pytest
@@ -28,6 +29,9 @@ pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]
 NOTHING = {"lb1": 0, "lb2": 0, "s2": 0}
 OUTAGE_S = 20.0
 """Of a power loss at adverts of 1 s: 3.6 s by RFC 9568, and what an emulated machine needs to get to it."""
+SLOW = "4s"
+"""An advert interval whose lease, 12 s, outlives the start of `ha-lvs cleanup` on an emulated machine: otherwise the
+kernel would have removed what the clean-up is to remove."""
 EXPOSURE = 2.5
 """What `systemd-analyze security` may say of the unit at most; 0 is best, 10 is worst."""
 
@@ -106,23 +110,6 @@ def test_a_changed_weight_is_applied_by_a_reload(site: Site) -> None:
         assert now == was
 
 
-def test_a_changed_interval_is_applied_by_restarts_the_standby_first(site: Site) -> None:
-    before = site.pair(identity)
-    cursors = {guest.name: directors.cursor(guest) for guest in site.directors}
-    site.operator.config["instances"]["edge"]["interval"] = "1500ms"
-    outcome = site.operator.play("deploy.yml", name="interval")
-    assert outcome.code == 0, outcome.tail()
-    wait_for_holder(site.directors, "lb1")
-    stopped = {}
-    for guest, was in zip(site.directors, before, strict=True):
-        assert identity(guest)["guardian"] != was["guardian"]
-        stopped[guest.name] = told(journal(guest, cursors[guest.name]), "stopping")
-        assert len(stopped[guest.name]) == 1
-    # The guests' clocks come from one machine's: what is minutes apart can be compared.
-    first, last = (int(stopped[name][0]["__REALTIME_TIMESTAMP"]) for name in ("lb2", "lb1"))
-    assert first < last
-
-
 def test_the_status_playbook_shows_who_holds_what(site: Site) -> None:
     outcome = site.operator.play("status.yml")
     assert (outcome.code, outcome.changed()) == (0, NOTHING), outcome.tail()
@@ -172,6 +159,23 @@ def test_the_guest_comes_back_and_takes_its_role(site: Site) -> None:
         load.stop()
 
 
+def test_a_changed_interval_is_applied_by_restarts_the_standby_first(site: Site) -> None:
+    before = site.pair(identity)
+    cursors = {guest.name: directors.cursor(guest) for guest in site.directors}
+    site.operator.config["instances"]["edge"]["interval"] = SLOW
+    outcome = site.operator.play("deploy.yml", name="interval")
+    assert outcome.code == 0, outcome.tail()
+    wait_for_holder(site.directors, "lb1")
+    stopped = {}
+    for guest, was in zip(site.directors, before, strict=True):
+        assert identity(guest)["guardian"] != was["guardian"]
+        stopped[guest.name] = told(journal(guest, cursors[guest.name]), "stopping")
+        assert len(stopped[guest.name]) == 1
+    # The guests' clocks come from one machine's: what is minutes apart can be compared.
+    first, last = (int(stopped[name][0]["__REALTIME_TIMESTAMP"]) for name in ("lb2", "lb1"))
+    assert first < last
+
+
 def test_killing_the_whole_unit_leaves_no_virtual_ip(site: Site) -> None:
     lb1, lb2 = site.directors
     # Long enough to look: otherwise systemd starts it again after a second.
@@ -203,20 +207,41 @@ print(round(time.monotonic() - at, 2))
 
 
 def test_a_stopped_guardian_is_killed_by_the_watchdog(site: Site) -> None:
-    lb1, lb2 = site.directors
+    lb1, _ = site.directors
     main, watchdog, restarts = directors.unit(lb1, "MainPID", "WatchdogUSec", "NRestarts")
     assert watchdog == "10s"
     was = directors.cursor(lb1)
-    lb1.run(f"kill -STOP {main}")
-    wait_for(
-        lambda: directors.unit(lb1, "MainPID")[0] not in (main, "0"), 120, "systemd to kill and start it", every_s=0.5
-    )
+    seen = json.loads(lb1.python(_FREEZE_AND_WATCH.format(unit=UNIT, address=VIRTUAL_IP, main=main), timeout_s=240))
+    site.report["killed_by_watchdog_s"] = seen["killed_s"]
+    assert seen["killed_s"] <= 10 + 10
+    assert not seen["held_at_restart"], "the virtual IP was still there when the unit started again"
     after = journal(lb1, was)
-    assert any(each.get("_COMM") == "systemd" and "watchdog" in each["MESSAGE"].lower() for each in after), after
+    assert any(
+        each.get("_COMM") == "systemd" and "Failed with result 'watchdog'" in each["MESSAGE"] for each in after
+    ), after
     assert directors.unit(lb1, "NRestarts")[0] == str(int(restarts) + 1)
-    withdrawn = told(after, "virtual IPs withdrawn by cleanup")
-    assert len(withdrawn) == 1, directors.events(after)
-    wait_for_holder([lb1, lb2], "lb1", for_s=5)
+    wait_for_holder(site.directors, "lb1", for_s=5)
+
+
+_FREEZE_AND_WATCH = """
+import json, os, signal, subprocess, time
+def said(*argv):
+    return subprocess.run(argv, capture_output=True, text=True).stdout
+def main():
+    return int(said("systemctl", "show", "--property=MainPID", "--value", "{unit}"))
+assert " {address}/" in said("ip", "-4", "-o", "address")
+os.kill({main}, signal.SIGSTOP)
+at, killed_s = time.monotonic(), None
+while True:
+    now = main()
+    if now != {main}:
+        killed_s = killed_s or round(time.monotonic() - at, 1)
+        if now:
+            break
+    assert time.monotonic() - at < 200, "nobody did anything"
+    time.sleep(0.2)
+print(json.dumps(dict(killed_s=killed_s, held_at_restart=" {address}/" in said("ip", "-4", "-o", "address"))))
+"""
 
 
 def test_the_journal_tells_the_story(site: Site) -> None:

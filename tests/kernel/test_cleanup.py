@@ -7,12 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from ha_lvs.daemon.pool import OWNERSHIP_FILE
+from ha_lvs.daemon.runtime import read_note
+from ha_lvs.drill.lab.kernel import has_ipvs
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import wait_for
+from ha_lvs.kernel.ownership import Ownership
+from ha_lvs.model import Protocol, ServiceKey
 from tests.pairs import Pair, config, started_pair, write
 
 pytestmark = pytest.mark.netns
@@ -150,3 +156,90 @@ def test_the_note_is_for_root_only(killed: Pair) -> None:
     note = killed["lb1"].runtime_dir / "instances.json"
     assert note.stat().st_mode & 0o777 == 0o600
     assert note.stat().st_uid == os.geteuid()
+
+
+# ------------------------------------------------------------------------- what the next start finds of the last
+
+
+SECOND = "10.9.0.101"
+BOTH = [f"{VIRTUAL_IP}/32", f"{SECOND}/32"]
+
+
+@pytest.fixture
+def killed_with_two(lab: Lab) -> Iterator[Pair]:
+    """As `killed`, with two virtual IPs, and nobody has cleaned up."""
+    with started_pair(lab, config(lease="off", virtual_ips=BOTH)) as pair:
+        pair["lb1"].kill()
+        assert {VIRTUAL_IP, SECOND} <= set(lab.host("lb1").addresses("e0")), "without a lease the kernel keeps them"
+        yield pair
+
+
+def noted_addresses(pair: Pair) -> set[str]:
+    note = read_note(pair["lb1"].runtime_dir)
+    assert note is not None
+    return {str(ip.address) for instance in note.instances for ip in instance.virtual_ips}
+
+
+def test_a_start_withdraws_what_the_config_no_longer_has_and_adopts_the_rest(killed_with_two: Pair) -> None:
+    pair = killed_with_two
+    write(pair.config, config(lease="off"))
+    pair["lb1"].start()
+    wait_for(lambda: "virtual IPs found at start" in pair.log("lb1"), 20, "the elector to have started")
+    assert SECOND not in pair.lab.host("lb1").addresses("e0")
+    said = [line for line in pair.log("lb1").splitlines() if "virtual IPs of an earlier config withdrawn" in line]
+    assert len(said) == 1
+    assert f"instance=edge addresses={SECOND}/32" in said[0]
+    assert f"addresses={VIRTUAL_IP}" in pair.log("lb1").partition("virtual IPs found at start")[2].splitlines()[0]
+    assert noted_addresses(pair) == {VIRTUAL_IP}
+
+
+def test_of_an_instance_that_is_gone_everything_goes_and_its_peer_is_told(lab: Lab) -> None:
+    with started_pair(lab, config(lease="off", interval=f"{INTERVAL_S:.0f}s")) as pair:
+        wait_for(lambda: pair["lb2"].status()["instances"]["edge"]["peer"], 30, "lb2 to have heard lb1")
+        pair["lb1"].kill()
+        other = config(lease="off", router_id=52, virtual_ips=[f"{SECOND}/32"])
+        other["instances"] = {"rim": other["instances"].pop("edge")}
+        write(pair.config, other)
+        pair["lb1"].start()
+        wait_for(lambda: not has(pair, "lb1"), 20, "what the last run held to be gone")
+        wait_for(lambda: "10.9.0.11 resigned" in pair.log("lb2"), 10, "lb2 to tell why it took over")
+        wait_for(lambda: SECOND in lab.host("lb1").addresses("e0"), 30, "the new instance to be active")
+        assert noted_addresses(pair) == {SECOND}
+
+
+def test_a_start_that_cannot_read_the_note_says_so_and_goes_on(killed: Pair) -> None:
+    (killed["lb1"].runtime_dir / "instances.json").write_text('{"node": "lb1"')
+    killed["lb1"].start()
+    wait_for(lambda: "ready" in killed.log("lb1"), 30, "lb1 to be ready")
+    assert "earlier run unknown" in killed.log("lb1")
+    killed.wait_for_holder("lb1", 30)
+    assert noted_addresses(killed) == {VIRTUAL_IP}
+
+
+# --------------------------------------------------------------------------------------------------- services
+
+
+def owned(pair: Pair) -> Ownership:
+    return Ownership(pair["lb1"].runtime_dir / OWNERSHIP_FILE)
+
+
+def test_without_services_of_ours_there_are_none_to_remove(killed: Pair) -> None:
+    ran = cleanup(killed, "--services")
+    assert (ran.returncode, ran.stdout) == (0, LEFT)
+
+
+def test_services_whose_ipvs_was_unloaded_are_forgotten(killed: Pair) -> None:
+    if has_ipvs():
+        pytest.skip("this kernel has IPVS")
+    owned(killed).claim([ServiceKey(IPv4Address(VIRTUAL_IP), 80, Protocol.TCP)], sync=True)
+    assert owned(killed).services
+    ran = cleanup(killed, "--services")
+    assert (ran.returncode, ran.stdout) == (0, LEFT)
+    assert (owned(killed).services, owned(killed).sync) == (frozenset(), False)
+
+
+def test_services_that_nobody_knows_are_a_failure_but_the_addresses_go(killed: Pair) -> None:
+    (killed["lb1"].runtime_dir / OWNERSHIP_FILE).write_text("{")
+    ran = cleanup(killed, "--services")
+    assert (ran.returncode, ran.stdout) == (1, LEFT)
+    assert f"{OWNERSHIP_FILE} is damaged" in ran.stderr

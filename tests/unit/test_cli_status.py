@@ -203,6 +203,17 @@ def test_a_pipe_gets_one_plain_line_for_each_row(running: Path) -> None:
     assert f"  {STATUS['failed_steps'][0]}" in lines
 
 
+def test_which_installation_runs_is_shown_where_it_fits(tmp_path: Path) -> None:
+    program = "/opt/ha-lvs/releases/0.1.0"
+    head = "edge node lb1, ha-lvs 0.1.0, config 0123456789ab"
+    with director(tmp_path, STATUS | {"program": program}):
+        told = [
+            ha_lvs("status", "--runtime-dir", tmp_path, **more).stdout for more in ({}, {"COLUMNS": str(len(head))})
+        ]
+    assert [each.splitlines()[0] for each in told] == [f"{head}, from {program}", head]
+    assert program not in told[1]
+
+
 def test_failed_steps_are_red_on_a_terminal(running: Path) -> None:
     shown = on_a_terminal(200, "status", "--runtime-dir", running)
     [failed] = [line for line in shown.splitlines() if "Operation not permitted" in line]

@@ -349,6 +349,7 @@ def test_values_that_do_not_fit_together(data: dict[str, Any], fragments: list[s
         service(listen="10.9.0.100:53/udp", check={"type": "tcp", "port": 8080}),
         service(persistence="5m"),
         changed(ipvs={"on_stop": "remove", "reconcile": "1m"}, log={"level": "debug"}),
+        changed(log={"level": "notice"}),
     ],
 )
 def test_what_is_legal_loads(data: dict[str, Any]) -> None:

@@ -286,8 +286,8 @@ def after_silence(machine: Machine) -> tuple[RoleChanged, float]:
     raise AssertionError("nothing happens")
 
 
-def test_the_first_of_a_pair_to_start_becomes_active_as_planned() -> None:
-    assert after_silence(started())[0] == RoleChanged(Role.ACTIVE, "no other router was heard", planned=True)
+def test_who_has_heard_nobody_may_be_cut_off_from_an_active_and_a_person_should_look() -> None:
+    assert after_silence(started())[0] == RoleChanged(Role.ACTIVE, "no other router was heard", planned=False)
 
 
 def test_a_take_over_from_one_who_fell_silent_is_not_planned() -> None:

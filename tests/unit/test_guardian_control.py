@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ha_lvs.daemon.channel import Channel, Hello, WatchEndpoints
-from ha_lvs.daemon.children import RESTART_FIRST_S, Child, Spec
+from ha_lvs.daemon.children import Child, Spec
 from ha_lvs.daemon.control import GUARDIAN_SOCKET_NAME, query, serve
+from ha_lvs.daemon.patience import RESTART_FIRST_S, RESTART_MAX_S, STARTING_S
+from ha_lvs.daemon.process import monotonic
 from ha_lvs.daemon.wiring import Wiring
 from ha_lvs.errors import PlatformError
 
@@ -113,5 +115,65 @@ def test_death_and_restart_are_no_answer() -> None:
         assert (child.answered_at, child.spoke) == (answered_at, False)
         child.kill()
         await asyncio.wait_for(done.wait(), ANSWER_S)
+
+    asyncio.run(live())
+
+
+CANNOT_START = Spec("prober", {"--guardian-fd": 9999})
+"""The system refuses to start it: the file descriptor that it is to inherit does not exist."""
+
+
+def test_while_the_start_itself_fails_the_delay_grows() -> None:
+    child = Child(CANNOT_START, lambda _child, _code: None)
+    child.started_at = monotonic() - 3600.0  # the one before was started, and lived, long ago
+    delays = []
+    for _ in range(10):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            child.start()
+        delays.append(child.next_delay_s())
+    assert delays[:3] == [RESTART_FIRST_S, 2 * RESTART_FIRST_S, 4 * RESTART_FIRST_S]
+    assert delays[-1] == RESTART_MAX_S
+
+
+def test_a_successor_that_cannot_be_started_has_not_spoken() -> None:
+    async def live() -> None:
+        done = asyncio.Event()
+        child = Child(Spec("prober", {}), lambda _child, _code: done.set())
+        child.start()
+        child.alive()
+        child.dismiss(CANNOT_START)
+        assert not child.spoke
+        child.alive()  # last words that were read late
+        await asyncio.wait_for(done.wait(), ANSWER_S)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            child.start()
+        assert (child.spoke, child.running) == (False, False)
+
+    asyncio.run(live())
+
+
+def test_a_dismissal_gives_the_whole_allowance_but_only_to_who_has_ever_answered() -> None:
+    child = Child(CANNOT_START, lambda _child, _code: None)
+    child.dismiss(CANNOT_START)
+    assert child.answered_at is None, "nobody has been missed yet"
+    child.answered_at = long_ago = monotonic() - 3600.0
+    child.dismiss(CANNOT_START)
+    assert child.answered_at > long_ago + 3500.0
+
+
+def test_silence_is_too_long_by_another_measure_for_one_that_has_never_spoken() -> None:
+    async def live() -> None:
+        done = asyncio.Event()
+        child = Child(Spec("prober", {}, alive_s=5.0), lambda _child, _code: done.set())
+        child.start()
+        born = child.alive_at
+        assert child.stuck_for_s(born + STARTING_S) is None
+        assert child.stuck_for_s(born + STARTING_S + 0.5) == pytest.approx(STARTING_S + 0.5)
+        child.alive()
+        assert child.stuck_for_s(child.alive_at + 5.0) is None
+        assert child.stuck_for_s(child.alive_at + 5.5) == pytest.approx(5.5)
+        child.kill()
+        await asyncio.wait_for(done.wait(), ANSWER_S)
+        assert child.stuck_for_s(born + 3600.0) is None, "one that does not run is not stuck"
 
     asyncio.run(live())

@@ -17,8 +17,11 @@ EVENTS = (
         ),
         follows="It holds the virtual IPs, has told the neighbours by gratuitous ARP, and forwards connections.",
         remedy=(
-            "Nothing for a notice: it was planned, by a start, a stop, a resignation or a higher priority. For "
-            "a warning: find out what became of the other director."
+            "For a notice nothing, if you know why: a higher priority, or a stop of the other director. That also "
+            "resigns when its elector crashed or it was cleaned up after being killed: look at its journal. For a "
+            "warning: find out what became of the other director. If no other router was heard and the other "
+            "director runs, look at the firewall (IP protocol 112) and the switch: both may be active now. If it does "
+            "not run, it is yet to start."
         ),
         fields=("instance", "reason", "priority"),
         documentation=VRRP,
@@ -77,7 +80,10 @@ EVENTS = (
         levels=("error",),
         subject="The elector cannot run",
         happened="The elector has ended with an error: @HA_LVS_DETAIL@.",
-        follows="It is started again, ever less often. Meanwhile this node is not active and nobody's standby.",
+        follows=(
+            "It is started again, ever less often. Meanwhile this node is not active and nobody's standby. Under the "
+            "unit that comes with ha-lvs, systemd restarts everything when no elector answers for about 50 seconds."
+        ),
         remedy="Usually an interface is missing, has no address, or a privilege is: the text says which.",
         fields=("detail",),
         documentation=VRRP,

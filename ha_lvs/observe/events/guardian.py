@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ha_lvs.observe.events.event import UNIT, VRRP, Event
+from ha_lvs.observe.events.event import IPVS, UNIT, VRRP, Event
 
 EVENTS = (
     # ----------------------------------------------------------------------------------------- the director as a whole
@@ -66,7 +66,9 @@ EVENTS = (
         follows=(
             "It is started again after @HA_LVS_DELAY_S@ seconds, later each time it dies soon. When the elector "
             "dies, this node first resigns and gives up the virtual IPs, so that the other director takes over. "
-            "When the director or the prober dies, traffic goes on as IPVS was programmed last."
+            "When the director or the prober dies, traffic goes on as IPVS was programmed last. Under the unit that "
+            "comes with ha-lvs, systemd restarts everything when there is no answer from an elector for about 50 "
+            "seconds, or from a director process for about 75; the other director then takes over."
         ),
         remedy=(
             "If a signal ended it that nobody sent, or memory ran out, mend that; the kernel's log tells of the "
@@ -81,8 +83,10 @@ EVENTS = (
         subject="The @HA_LVS_PROCESS@ process cannot be started",
         happened="The system did not start the @HA_LVS_PROCESS@ process: @HA_LVS_DETAIL@.",
         follows=(
-            "It is tried again, ever less often. Without elector this node is no standby; without director or "
-            "prober, IPVS stays as it is."
+            "It is tried again, ever less often, at most every 5 seconds. Without elector this node is no standby; "
+            "without director or prober, IPVS stays as it is. Under the unit that comes with ha-lvs, systemd restarts "
+            "everything when there is no answer from an elector for about 50 seconds, or from a director process for "
+            "about 75; the other director then takes over."
         ),
         remedy=(
             "Look for what has run out: memory, processes (TasksMax), open files; or for an installation that "
@@ -96,7 +100,10 @@ EVENTS = (
         levels=("error",),
         subject="The @HA_LVS_PROCESS@ process gives no sign of life",
         happened="The @HA_LVS_PROCESS@ process has been silent for @HA_LVS_SILENT_S@ seconds.",
-        follows="It is killed and started again.",
+        follows=(
+            "It is killed and started again; of an elector, the virtual IPs are given up first. If that does not "
+            "help, systemd's watchdog starves, which is told."
+        ),
         remedy=(
             "Look for what held it up: a stopped process (SIGSTOP, a debugger), a starved machine, a kernel "
             "call that does not return. Tell of it as a defect if nothing of this is the case."
@@ -198,6 +205,51 @@ EVENTS = (
         fields=("instance", "addresses"),
         documentation=VRRP,
     ),
+    Event(
+        phrase="virtual IPs of an earlier config withdrawn",
+        message_id="d9ffdce769624269a28090e424ce01f1",
+        levels=("warning",),
+        subject="Virtual IPs that the config no longer has were left behind, and have been removed",
+        happened=(
+            "An earlier run was killed while it held virtual IPs of instance @HA_LVS_INSTANCE@, and the config file "
+            "has changed since. They were still there at the start: @HA_LVS_ADDRESSES@."
+        ),
+        follows="They are gone from this node. What the config has is held by whoever is active.",
+        remedy=(
+            "Nothing, if they were taken out of the config on purpose. Find out why they were left: everything was "
+            'killed, and "ha-lvs cleanup" did not run, which the unit that comes with ha-lvs sees to.'
+        ),
+        fields=("instance", "addresses"),
+        documentation=VRRP,
+    ),
+    Event(
+        phrase="earlier run unknown",
+        message_id="95382fa16e284f7bb3082852094ca187",
+        levels=("warning",),
+        subject="It is not known which virtual IPs an earlier run held",
+        happened="The note that a run leaves in the runtime directory was of no use at the start: @HA_LVS_DETAIL@.",
+        follows=(
+            "The note is written anew. A virtual IP that the earlier run held and the config no longer has stays on "
+            "its interface until its lease ends, or for ever if it has none."
+        ),
+        remedy='Look with "ip address" for addresses that this node should not have, and delete them.',
+        fields=("detail",),
+        documentation=VRRP,
+    ),
+    Event(
+        phrase="services removed by cleanup",
+        message_id="6e6a3897a4e04d619feb3a825588f5f2",
+        levels=("notice",),
+        subject="Our services were removed from IPVS",
+        happened=(
+            "No director ran, and ha-lvs cleanup was asked to remove the services and sync daemons that earlier runs "
+            "had made in the kernel's IPVS. It has done so in @HA_LVS_STEPS@ steps."
+        ),
+        follows="Connections through this node that were still open are cut. A director that starts makes them again.",
+        remedy="Nothing: somebody has asked for it, as uninstalling does.",
+        fields=("steps",),
+        documentation=IPVS,
+    ),
     # ---------------------------------------------------------------------------------------------------------- reload
     Event(
         phrase="config applied",
@@ -263,12 +315,13 @@ EVENTS = (
             "@HA_LVS_PROCESS@ process has not for @HA_LVS_SILENT_S@ seconds."
         ),
         follows=(
-            "A process that stays silent is killed and started again. If that does not help, systemd kills and "
-            "restarts the whole unit."
+            "The guardian has started it again in vain, and goes on trying. If it does not answer within the time that "
+            "the unit says (WatchdogSec, 10 seconds), systemd kills everything, ha-lvs cleanup removes the virtual "
+            "IPs, the other director takes over, and systemd starts this one again."
         ),
         remedy=(
-            "Look for what holds the process up: a starved machine, a stopped process, a kernel call that does "
-            "not return."
+            "Look in the entries before this one why it does not start or answer: something that is missing, a "
+            "starved machine, a stopped process, a kernel call that does not return."
         ),
         fields=("process", "silent_s"),
         documentation=UNIT,

@@ -1,0 +1,37 @@
+"""How long the guardian waits for whom, in seconds, and in which order it loses patience.
+
+Rules that hold here:
+* A process that falls silent is killed and started again before systemd's watchdog starves for it: restarting one
+  process is mending, restarting the unit takes the virtual IPs to the peer. So the silence that starves the watchdog
+  is longer than it takes to notice, to kill, to wait for the longest delay, and for the next one to start.
+* A process that starts may take longer than one that runs: its first sign of life comes after the interpreter, the
+  imports and the machine's other business. A process killed for being slow would never be there at all.
+* Who waits for the outcome of a reload hears it before anything worse can follow from it, and after one process that
+  was stuck at its start has been replaced.
+"""
+
+from __future__ import annotations
+
+LOOK_EVERY_S = 1.0
+"""How often the guardian looks for silence."""
+RESTART_FIRST_S = 0.1
+RESTART_MAX_S = 5.0
+"""The delay before a process is started again: the first, and what it grows to while the process keeps dying young."""
+CALM_AFTER_S = 30.0
+"""After this time in life a death is the first again."""
+STARTING_S = 30.0
+"""From the start of a process until its first sign of life."""
+ELECTOR_ALIVE_S = 5.0
+DIRECTOR_ALIVE_S = 30.0
+"""Between signs of life. A kernel that programs thousands of services takes its time."""
+SUCCESSORS_S = 45.0
+"""How long a reload waits for the new processes to answer; afterwards they are left to the usual restarts."""
+
+
+def until_starved_s(alive_s: float) -> float:
+    """The silence of a process after which systemd's watchdog is not fed any more.
+
+    Arguments:
+        alive_s: after which the guardian kills it.
+    """
+    return alive_s + LOOK_EVERY_S + RESTART_MAX_S + STARTING_S
