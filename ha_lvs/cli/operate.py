@@ -78,10 +78,13 @@ def cleanup(
     --services those go that a director with this runtime directory has made; services of others stay.
     """
     from ha_lvs.daemon.cleanup import clean
-    from ha_lvs.observe import logs
+
+    done = clean(runtime_dir, config, node, services=services)
+    from ha_lvs.observe import logs  # after what cannot wait
 
     logs.configure("info", by="cleanup")
-    done = clean(runtime_dir, config, node, services=services)
+    for event in done.events:
+        logs.from_record(event, by="cleanup")
     for warning in done.warnings:
         typer.echo(f"ha-lvs: {warning}", err=True)
     for each in done.withdrawn:

@@ -8,6 +8,8 @@ Rules that hold here:
 * What is missing (interfaces, files) is no failure: it holds no address.
 * A start replaces the note of the last run, so first it withdraws what is in there and not in its own orders: nobody
   would know of it afterwards. What will not go stays noted.
+* What was noted goes first, before anything heavy is imported: on a starved machine loading a config parser can take
+  longer than a peer waits. What there is to log is handed over afterwards for the same reason.
 * IPVS stays as it is, as after a planned stop that keeps it: the next start adopts it. Only who asks for it, since
   nothing is to start here again, has our services removed, and never anybody else's.
 """
@@ -15,26 +17,21 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import structlog
-
-from ha_lvs.daemon import orders, runtime
-from ha_lvs.daemon.pool import OWNERSHIP_FILE
+from ha_lvs.daemon import runtime
+from ha_lvs.daemon.channel import LogRecord
 from ha_lvs.daemon.withdrawal import resign
 from ha_lvs.errors import ConfigError, PlatformError
 from ha_lvs.kernel import links
 from ha_lvs.kernel.addresses import AddressFailure, HeldAddresses, list_addresses
 from ha_lvs.kernel.adverts import AdvertSocket
-from ha_lvs.kernel.ipvs import Ipvs
-from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import ElectorPart, VirtualIp, VrrpInstance
-from ha_lvs.plan.desired import KernelState
-from ha_lvs.plan.diff import diff
-from ha_lvs.plan.steps import DeleteService, Step, StopSync
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from ha_lvs.plan.steps import Step
 
 IPVS_LOADED = Path("/proc/net/ip_vs")
 """There while this kernel has IPVS."""
@@ -60,12 +57,14 @@ class Cleaned:
         steps: each that was taken in IPVS.
         warnings: what was left out, and why; the rest was done.
         failures: what could not be done.
+        events: the same for the log.
     """
 
-    withdrawn: list[Withdrawn]
-    steps: list[Step]
-    warnings: list[str]
-    failures: list[str]
+    withdrawn: list[Withdrawn] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    events: list[LogRecord] = field(default_factory=list)
 
 
 def clean(runtime_dir: Path, config: Path | None, node: str | None, *, services: bool = False) -> Cleaned:
@@ -80,28 +79,37 @@ def clean(runtime_dir: Path, config: Path | None, node: str | None, *, services:
     Errors: ConfigError when there is only the file and it is broken; PlatformError when a daemon runs.
     """
     with runtime.vacant(runtime_dir):
-        done = Cleaned([], [], [], [])
-        for instance in _instances(runtime_dir, config, node, done.warnings):
+        done = Cleaned()
+        noted = _noted(runtime_dir, done.warnings)
+        for instance in noted or ():
             _withdraw(instance, done)
+        if config is not None:
+            for instance in _configured(config, node, noted, done.warnings):
+                _withdraw(instance, done)
+        elif noted is None:
+            done.warnings.append(
+                f"nothing in {runtime_dir} tells what an earlier run held; give the config file with -c"
+            )
         if services:
             _remove_services(runtime_dir, done)
     return done
 
 
-def succeed(runtime_dir: Path, part: ElectorPart) -> None:
+def succeed(runtime_dir: Path, part: ElectorPart) -> list[LogRecord]:
     """Takes over from the last run: withdraws what that may hold and this one will not, and notes what this one may.
 
     Arguments:
         runtime_dir: locked by us.
         part: the orders of this run.
 
+    Returns what there is to log.
     Errors: PlatformError when the note cannot be written.
     """
-    noted = None
+    noted, events = None, list[LogRecord]()
     try:
         noted = runtime.read_note(runtime_dir)
     except PlatformError as problem:
-        log.warning("earlier run unknown", detail=str(problem))
+        events.append(LogRecord("warning", "earlier run unknown", {"detail": str(problem)}))
     ours = {ip for instance in part.instances for ip in instance.virtual_ips}
     stays = {instance.name for instance in part.instances}
     stuck: list[VrrpInstance] = []
@@ -109,52 +117,70 @@ def succeed(runtime_dir: Path, part: ElectorPart) -> None:
         there = _present(ip for ip in instance.virtual_ips if ip not in ours)
         if not there:
             continue
-        gone, kept = _drop(instance, there)
+        gone, kept = _drop(instance, there, events)
         if gone:
-            texts = ", ".join(map(str, gone))
-            log.warning("virtual IPs of an earlier config withdrawn", instance=instance.name, addresses=texts)
+            events.append(
+                LogRecord(
+                    "warning",
+                    "virtual IPs of an earlier config withdrawn",
+                    {"instance": instance.name, "addresses": ", ".join(map(str, gone))},
+                )
+            )
         if kept:
             stuck.append(replace(instance, virtual_ips=tuple(kept)))
         elif instance.name not in stays:
             _resign(instance)  # in vain at worst: the peer will notice by the silence
     runtime.write_note(runtime_dir, replace(part, instances=(*part.instances, *stuck)))
+    return events
 
 
-def _instances(runtime_dir: Path, config: Path | None, node: str | None, warnings: list[str]) -> list[VrrpInstance]:
-    noted = None
+def _noted(runtime_dir: Path, warnings: list[str]) -> tuple[VrrpInstance, ...] | None:
+    """What the last run may hold; None when nothing tells."""
     try:
-        noted = runtime.read_note(runtime_dir)
+        note = runtime.read_note(runtime_dir)
     except PlatformError as problem:
         warnings.append(str(problem))
-    found = [] if noted is None else list(noted.instances)
-    if config is None:
-        if noted is None:
-            warnings.append(f"nothing in {runtime_dir} tells what an earlier run held; give the config file with -c")
-        return found
+        return None
+    return None if note is None else note.instances
+
+
+def _configured(
+    config: Path, node: str | None, noted: tuple[VrrpInstance, ...] | None, warnings: list[str]
+) -> list[VrrpInstance]:
+    """The instances of the file that are not noted as they are there."""
+    from ha_lvs.daemon import orders
+
     try:
-        found += orders.read(config, node).elector.instances
+        found = orders.read(config, node).elector.instances
     except ConfigError as problem:
         if noted is None:
             raise
         warnings += str(problem).splitlines()
-    return list(dict.fromkeys(found))
+        return []
+    return [instance for instance in found if instance not in (noted or ())]
 
 
 def _withdraw(instance: VrrpInstance, done: Cleaned) -> None:
     there = _present(instance.virtual_ips)
     if not there:
         return
-    gone, kept = _drop(instance, there)
+    gone, kept = _drop(instance, there, done.events)
+    if not kept:  # else the peer would take over while they are still here
+        done.warnings += _resign(instance)
     done.failures += (f"virtual IP not withdrawn: {failure}" for failure in kept.values())
     done.withdrawn += (Withdrawn(instance.name, ip) for ip in gone)
     if gone:
-        log.warning("virtual IPs withdrawn by cleanup", instance=instance.name, addresses=", ".join(map(str, gone)))
-    if not kept:  # else the peer would take over while they are still here
-        done.warnings += _resign(instance)
+        done.events.append(
+            LogRecord(
+                "warning",
+                "virtual IPs withdrawn by cleanup",
+                {"instance": instance.name, "addresses": ", ".join(map(str, gone))},
+            )
+        )
 
 
 def _drop(
-    instance: VrrpInstance, there: tuple[VirtualIp, ...]
+    instance: VrrpInstance, there: tuple[VirtualIp, ...], events: list[LogRecord]
 ) -> tuple[list[VirtualIp], dict[VirtualIp, AddressFailure]]:
     """Removes addresses that are there; which of them are gone, and why the others are not."""
     addresses = HeldAddresses(replace(instance, virtual_ips=there))
@@ -163,7 +189,9 @@ def _drop(
     finally:
         addresses.close()
     for failure in kept.values():
-        log.error("virtual IP not withdrawn", instance=instance.name, detail=str(failure))
+        events.append(
+            LogRecord("error", "virtual IP not withdrawn", {"instance": instance.name, "detail": str(failure)})
+        )
     return [ip for ip in there if ip not in kept], kept
 
 
@@ -182,6 +210,13 @@ def _resign(instance: VrrpInstance) -> list[str]:
 
 def _remove_services(runtime_dir: Path, done: Cleaned) -> None:
     """Removes from IPVS what the runs with this runtime directory have made there, and forgets it."""
+    from ha_lvs.daemon.pool import OWNERSHIP_FILE
+    from ha_lvs.kernel.ipvs import Ipvs
+    from ha_lvs.kernel.ownership import Ownership
+    from ha_lvs.plan.desired import KernelState
+    from ha_lvs.plan.diff import diff
+    from ha_lvs.plan.steps import DeleteService, StopSync
+
     ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
     if ownership.problem:
         done.failures.append(ownership.problem)
@@ -201,7 +236,7 @@ def _remove_services(runtime_dir: Path, done: Cleaned) -> None:
     done.steps += (step for step in steps if step not in failed)
     done.failures += map(str, failures)
     if done.steps:
-        log.notice("services removed by cleanup", steps=len(done.steps))
+        done.events.append(LogRecord("notice", "services removed by cleanup", {"steps": len(done.steps)}))
     ownership.release(
         ownership.services.difference(step.key for step in failed if isinstance(step, DeleteService)),
         sync=not any(isinstance(step, StopSync) for step in failed),

@@ -67,7 +67,8 @@ def run(config_path: Path, node: str | None, runtime_dir: Path) -> int:
     with runtime.locked(runtime_dir):
         withdrawal = Withdrawal(given.elector.instances)
         try:
-            cleanup.succeed(runtime_dir, given.elector)
+            for event in cleanup.succeed(runtime_dir, given.elector):
+                logs.from_record(event, by="guardian")
             # By now the node's name is settled: a host that is renamed stays who it is.
             read_again = functools.partial(orders.read, config_path, given.elector.node)
             return asyncio.run(Guardian(given, withdrawal, runtime_dir, read_again).run())
