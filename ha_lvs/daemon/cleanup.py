@@ -188,10 +188,10 @@ def _drop(
         kept = {failure.virtual_ip: failure for failure in addresses.drop()}
     finally:
         addresses.close()
-    for failure in kept.values():
-        events.append(
-            LogRecord("error", "virtual IP not withdrawn", {"instance": instance.name, "detail": str(failure)})
-        )
+    events += (
+        LogRecord("error", "virtual IP not withdrawn", {"instance": instance.name, "detail": str(failure)})
+        for failure in kept.values()
+    )
     return [ip for ip in there if ip not in kept], kept
 
 
