@@ -98,9 +98,10 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remembers what failed."""
+    """Remembers what failed, and says so at once: the run may go on for long."""
     if report.failed:
         _failed.append(report.nodeid)
+        print(f"\n{report.longreprtext}", flush=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
