@@ -204,7 +204,14 @@ def test_a_signal_takes_the_lab_down(tmp_path: Path, number: signal.Signals, cod
     path = write_scenario(tmp_path, "power-loss")
     command = driven(tmp_path, path, "-o", "out", teller=SLEEPER)
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment()
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        # Tests that were started in the background inherit that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         told = tmp_path / "out/events.jsonl"
