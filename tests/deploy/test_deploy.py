@@ -209,11 +209,11 @@ print(round(time.monotonic() - at, 2))
 def test_a_stopped_guardian_is_killed_by_the_watchdog(site: Site) -> None:
     lb1, _ = site.directors
     main, watchdog, restarts = directors.unit(lb1, "MainPID", "WatchdogUSec", "NRestarts")
-    assert watchdog == "10s"
+    assert watchdog == "30s"
     was = directors.cursor(lb1)
     seen = json.loads(lb1.python(_FREEZE_AND_WATCH.format(unit=UNIT, address=VIRTUAL_IP, main=main), timeout_s=240))
     site.report["killed_by_watchdog_s"] = seen["killed_s"]
-    assert seen["killed_s"] <= 10 + 10
+    assert seen["killed_s"] <= 30 + 15
     assert not seen["held_at_restart"], "the virtual IP was still there when the unit started again"
     after = journal(lb1, was)
     assert any(

@@ -146,7 +146,7 @@ EVENTS = (
         follows=(
             "It is started again, ever less often. Traffic goes on as IPVS was programmed last; servers "
             "that go down stay in. Under the unit that comes with ha-lvs, systemd restarts everything when there is "
-            "no answer from a director process for about 75 seconds; the other director then takes over."
+            "no answer from a director process for about 95 seconds; the other director then takes over."
         ),
         remedy="The text says what is missing: IPVS in the kernel, a privilege, room in the runtime directory.",
         fields=("detail",),

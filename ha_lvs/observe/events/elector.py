@@ -82,7 +82,7 @@ EVENTS = (
         happened="The elector has ended with an error: @HA_LVS_DETAIL@.",
         follows=(
             "It is started again, ever less often. Meanwhile this node is not active and nobody's standby. Under the "
-            "unit that comes with ha-lvs, systemd restarts everything when no elector answers for about 50 seconds."
+            "unit that comes with ha-lvs, systemd restarts everything when no elector answers for about 70 seconds."
         ),
         remedy="Usually an interface is missing, has no address, or a privilege is: the text says which.",
         fields=("detail",),

@@ -67,8 +67,8 @@ EVENTS = (
             "It is started again after @HA_LVS_DELAY_S@ seconds, later each time it dies soon. When the elector "
             "dies, this node first resigns and gives up the virtual IPs, so that the other director takes over. "
             "When the director or the prober dies, traffic goes on as IPVS was programmed last. Under the unit that "
-            "comes with ha-lvs, systemd restarts everything when there is no answer from an elector for about 50 "
-            "seconds, or from a director process for about 75; the other director then takes over."
+            "comes with ha-lvs, systemd restarts everything when there is no answer from an elector for about 70 "
+            "seconds, or from a director process for about 95; the other director then takes over."
         ),
         remedy=(
             "If a signal ended it that nobody sent, or memory ran out, mend that; the kernel's log tells of the "
@@ -85,8 +85,8 @@ EVENTS = (
         follows=(
             "It is tried again, ever less often, at most every 5 seconds. Without elector this node is no standby; "
             "without director or prober, IPVS stays as it is. Under the unit that comes with ha-lvs, systemd restarts "
-            "everything when there is no answer from an elector for about 50 seconds, or from a director process for "
-            "about 75; the other director then takes over."
+            "everything when there is no answer from an elector for about 70 seconds, or from a director process for "
+            "about 95; the other director then takes over."
         ),
         remedy=(
             "Look for what has run out: memory, processes (TasksMax), open files; or for an installation that "
@@ -316,7 +316,7 @@ EVENTS = (
         ),
         follows=(
             "The guardian has started it again in vain, and goes on trying. If it does not answer within the time that "
-            "the unit says (WatchdogSec, 10 seconds), systemd kills everything, ha-lvs cleanup removes the virtual "
+            "the unit says (WatchdogSec, 30 seconds), systemd kills everything, ha-lvs cleanup removes the virtual "
             "IPs, the other director takes over, and systemd starts this one again."
         ),
         remedy=(
