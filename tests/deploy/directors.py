@@ -82,8 +82,9 @@ def weights(guest: Guest, listen: str) -> dict[str, int]:
 
 
 def cursor(guest: Guest) -> str:
-    """Where the guest's journal stands."""
-    shown = guest.out("journalctl", "--lines=0", "--show-cursor", "--no-pager")
+    """Where the unit's journal stands: at its last entry, for `--after-cursor` skips the first one that matches the rest
+    of the command line, even where the cursor's own entry does not."""
+    shown = guest.out("journalctl", "--lines=1", "--show-cursor", "--no-pager", f"--unit={UNIT}")
     return shown.rpartition("-- cursor: ")[2].strip()
 
 
