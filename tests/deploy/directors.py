@@ -82,8 +82,11 @@ def weights(guest: Guest, listen: str) -> dict[str, int]:
 
 
 def cursor(guest: Guest) -> str:
-    """Where the unit's journal stands: at its last entry, for `--after-cursor` skips the first one that matches the rest
-    of the command line, even where the cursor's own entry does not."""
+    """Where the unit's journal stands: at its last entry.
+
+    Of an entry of another unit it would not do: `--after-cursor` skips the first entry that matches the rest of the
+    command line, even where the cursor's own does not.
+    """
     shown = guest.out("journalctl", "--lines=1", "--show-cursor", "--no-pager", f"--unit={UNIT}")
     return shown.rpartition("-- cursor: ")[2].strip()
 
