@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -27,13 +28,25 @@ LONG_S, SHORT_S = 600, 1
 CLIENTS = 6
 
 
+def free_port() -> int:
+    """A port of the loopback that is free for datagrams and streams: a name server takes both."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            contextlib.suppress(OSError),
+        ):
+            stream.bind(("127.0.0.1", 0))
+            port: int = stream.getsockname()[1]
+            datagrams.bind(("127.0.0.1", port))
+            return port
+
+
 class NameServer:
     """dnsmasq on the loopback."""
 
     def __init__(self, directory: Path, addresses: list[str], ttl_s: int) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._records = directory / "records"
         self._write(addresses)
         self._log = (directory / "dnsmasq.log").open("wb")
