@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ha_lvs.cli.options import RuntimeDir
 from ha_lvs.daemon.control import DEFAULT_RUNTIME_DIR, query
 from ha_lvs.errors import PlatformError
 from ha_lvs.model import CheckType, Endpoint, ServerState, VirtualService
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from ha_lvs.plan.steps import Step
 
 HEALTH_TIMEOUT_S = 3.0
-
-RuntimeDir = Annotated[
-    Path, typer.Option("--runtime-dir", metavar="DIR", help="As given to `ha-lvs run`: its sockets and state.")
-]
 
 
 def register(app: typer.Typer) -> None:

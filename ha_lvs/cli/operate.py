@@ -8,13 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ha_lvs.cli.options import RuntimeDir
 from ha_lvs.daemon.control import DEFAULT_RUNTIME_DIR, GUARDIAN_SOCKET_NAME, query
 
 RELOAD_TIMEOUT_S = 120.0
-
-RuntimeDir = Annotated[
-    Path, typer.Option("--runtime-dir", metavar="DIR", help="As given to `ha-lvs run`: its sockets and state.")
-]
 
 
 def register(app: typer.Typer) -> None:
