@@ -12,6 +12,7 @@ import pytest
 
 from ha_lvs.drill.contenders import Contender, prepare
 from ha_lvs.drill.lab.director import Director
+from ha_lvs.drill.lab.hosts import group_members
 from ha_lvs.drill.lab.pair_config import dump, pair_config
 from ha_lvs.drill.lab.program import Program
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
@@ -47,19 +48,6 @@ def wait_for_roles(contender: Contender, lb1: str, lb2: str) -> None:
     )
 
 
-def members(group: int) -> list[int]:
-    """The living processes of a process group."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            found.append(int(process.name))
-    return found
-
-
 @pytest.mark.netns
 @pytest.mark.parametrize("name", ["ha-lvs", "keepalived"])
 def test_a_pair_elects_is_frozen_thawed_killed_and_stopped(lab: Lab, name: str) -> None:
@@ -79,9 +67,9 @@ def test_a_pair_elects_is_frozen_thawed_killed_and_stopped(lab: Lab, name: str) 
     assert isinstance(lb1, Program)
     assert lb1.process is not None
     group = lb1.process.pid
-    assert len(members(group)) >= 2
+    assert len(group_members(group)) >= 2
     lb1.kill()
-    assert members(group) == []
+    assert group_members(group) == []
     assert lb1.role() == "no answer"
     wait_for_roles(contender, "no answer", "active")
 

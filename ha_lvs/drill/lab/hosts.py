@@ -170,3 +170,16 @@ def kill_group(process: subprocess.Popen[bytes], number: int) -> None:
     # The group may outlive its leader, which may not even have been waited for: its number stays taken meanwhile.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+def group_members(group: int) -> list[int]:
+    """The living processes of a process group; zombies do not count, whoever is to reap them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            found.append(int(process.name))
+    return found

@@ -11,9 +11,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ha_lvs.drill.lab.hosts import Host, kill_group
-from ha_lvs.drill.lab.waiting import PACE
+from ha_lvs.drill.lab.hosts import Host, group_members, kill_group
+from ha_lvs.drill.lab.waiting import PACE, wait_for
 from ha_lvs.errors import LabError
+
+KILLED_WITHIN_S = 10.0
 
 
 class Program:
@@ -57,10 +59,16 @@ class Program:
         kill_group(self._started(), signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kills all its processes at once; nobody tidies up."""
+        """Kills all its processes at once and waits until all are gone; nobody tidies up.
+
+        The children are not ours to wait for: they end a moment after the signal, and whoever adopts them reaps them.
+
+        Errors: LabError when one of them does not end.
+        """
         process = self._started()
         kill_group(process, signal.SIGKILL)
         process.wait()
+        wait_for(lambda: not group_members(process.pid), KILLED_WITHIN_S, f"all processes of {self._what} to end")
 
     def stop(self, timeout_s: float = 15.0) -> int:
         """Asks its main process to end cleanly and waits until it has.
