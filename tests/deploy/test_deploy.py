@@ -183,22 +183,34 @@ def test_killing_the_whole_unit_leaves_no_virtual_ip(site: Site) -> None:
         f"mkdir -p /run/systemd/system/{UNIT}.d && "
         f"printf '[Service]\\nRestartSec=60\\n' >/run/systemd/system/{UNIT}.d/slow.conf && systemctl daemon-reload"
     )
-    was = directors.cursor(lb1)
-    killed = lb1.python(_KILL_AND_WATCH.format(unit=UNIT, address=VIRTUAL_IP), timeout_s=180)
+    # systemd kills one process after the other: on a slow machine the elector outlives the guardian by long enough to
+    # resign and to withdraw by itself. Either it or the clean-up has done it.
+    killed = lb1.python(
+        _KILL_AND_WATCH.format(address=VIRTUAL_IP, kill=f"systemctl kill --signal=KILL {UNIT}"), timeout_s=180
+    )
     site.report["withdrawn_after_kill_s"] = float(killed)
     wait_for_holder([lb1, lb2], "lb2")
-    entry = told(journal(lb1, was), "virtual IPs withdrawn by cleanup")
-    assert len(entry) == 1, directors.events(journal(lb1, was))
+    lb1.run(f"systemctl restart {UNIT}", timeout_s=240)
+    wait_for_holder(site.directors, "lb1", for_s=5)
+    # All at the same moment: only the clean-up is left to do it.
+    was = directors.cursor(lb1)
+    at_once = f"sh -c 'echo 1 >/sys/fs/cgroup/system.slice/{UNIT}/cgroup.kill'"
+    killed = lb1.python(_KILL_AND_WATCH.format(address=VIRTUAL_IP, kill=at_once), timeout_s=180)
+    site.report["withdrawn_after_kill_at_once_s"] = float(killed)
+    wait_for_holder([lb1, lb2], "lb2")
+    wait_for(
+        lambda: len(told(journal(lb1, was), "virtual IPs withdrawn by cleanup")) == 1, 120, "the clean-up to say so"
+    )
     lb1.run(f"rm -r /run/systemd/system/{UNIT}.d && systemctl daemon-reload && systemctl restart {UNIT}", timeout_s=240)
     wait_for_holder(site.directors, "lb1")
 
 
 _KILL_AND_WATCH = """
-import subprocess, time
+import shlex, subprocess, time
 def held():
     return " {address}/" in subprocess.run(["ip", "-4", "-o", "address"], capture_output=True, text=True).stdout
 assert held()
-subprocess.run(["systemctl", "kill", "--signal=KILL", "{unit}"], check=True)
+subprocess.run(shlex.split({kill!r}), check=True)
 at = time.monotonic()
 while held():
     assert time.monotonic() - at < 120, "the virtual IP is still there"
