@@ -17,7 +17,7 @@ import json
 import socket
 import types
 import typing
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
 from ha_lvs.errors import ChannelError
@@ -68,6 +68,11 @@ class InstanceState:
         peer_priority: its priority.
         reason: why the role changed.
         holding: whether the virtual IPs are held here.
+        effective_priority: the priority with the weights of what is tracked.
+        barred: why it may not become active, in words; empty when it may.
+        late: how often a timer that came too late gave no verdict, since the elector's start.
+        deferring: whether it has handed over and therefore does not preempt.
+        dropped: advertisements that were not believed, by cause, since the elector's start.
     """
 
     instance: str
@@ -79,6 +84,169 @@ class InstanceState:
     peer_priority: int
     reason: str
     holding: bool
+    effective_priority: int = 0
+    barred: str = ""
+    late: int = 0
+    deferring: bool = False
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+# ---- what operators want of the election: guardian to elector, and its answer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HandOver:
+    """Guardian to elector: give the role to the peer, make before break; answered by `Done`.
+
+    Arguments:
+        request: number of the request, for the answer.
+        instance: its name; empty for all that are active here.
+        force: resign with priority 0 where no peer of ours takes it.
+    """
+
+    request: int
+    instance: str = ""
+    force: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StandBy:
+    """Guardian to elector: hand over where active, then leave the election until `Enable`; answered by `Done`."""
+
+    request: int
+    instance: str = ""
+    force: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enable:
+    """Guardian to elector: take part in the election again, and preempt again; answered by `Done`."""
+
+    request: int
+    instance: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """Elector to guardian: the outcome of a request, in words for whoever asked."""
+
+    request: int
+    ok: bool
+    detail: str
+
+
+# ---- the hand-over itself: elector to director, peer link, director to elector
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfferRole:
+    """Elector to director, director to elector of the other node: please become active, I am still here.
+
+    Arguments:
+        instance: its name.
+        sources: addresses of the offering router on the instance's paths: whose advertisements to bear meanwhile.
+        window_s: for how long.
+    """
+
+    instance: str
+    sources: tuple[IPAddress, ...]
+    window_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RefuseRole:
+    """The way back of an `OfferRole` that is not taken: from the other director, or from our own when no peer is linked.
+
+    Whoever takes the role says nothing here: its advertisements do.
+    """
+
+    instance: str
+    reason: str
+
+
+# ---- what the eligibility of this node depends on: attendant and director to elector
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrackState:
+    """Whether something tracked is up; on each change and on `Hello`. `name` is as in `ha_lvs.model.Track`."""
+
+    name: str
+    up: bool
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WitnessState:
+    """Whether a witness of an instance answers; on each change and on `Hello`."""
+
+    instance: str
+    witness: IPAddress
+    seen: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Attendant to elector: another machine answers for a virtual IP. While we hold it, it is announced again."""
+
+    instance: str
+    address: IPAddress
+    mac: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SyncState:
+    """Director to elector: whether this node holds the peer's connection table (`preempt: {in_sync: true}`)."""
+
+    in_sync: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PeersFound:
+    """Director to elector: the addresses of directors that discovery has found and that have authenticated."""
+
+    peers: tuple[IPAddress, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PeerState:
+    """Director to guardian and elector: where the link to another director stands, on each change and on `Hello`.
+
+    Arguments:
+        node: its name.
+        address: where it is.
+        linked: whether it has said hello, authenticated where keys are in use.
+        version, config_digest: of its program and config; empty while not linked.
+        detail: why it is not linked.
+    """
+
+    node: str
+    address: str
+    linked: bool
+    version: str
+    config_digest: str
+    detail: str
+
+
+# ---- one elector after another, without a gap: over the succession socket
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """New elector to its predecessor: all is prepared; stop, and tell me where you stand."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estate:
+    """Old elector to its successor, its last act: all that it knows, as JSON shapes keyed by instance.
+
+    Arguments:
+        instances: by name, what `Instance.bequeath` gives.
+        shared: what is no instance's: states of tracks, counters of authentication, BFD sessions.
+    """
+
+    instances: dict[str, Any]
+    shared: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,6 +290,8 @@ FRAMES: dict[str, type] = {
     frame.__name__: frame
     for frame in (
         Hello, Stop, Alive, LogRecord, InstanceState, WatchEndpoints, ForgetEndpoints, EndpointState,
+        HandOver, StandBy, Enable, Done, OfferRole, RefuseRole,
+        TrackState, WitnessState, Duplicate, SyncState, PeersFound, PeerState, Ready, Estate,
     )
 }  # fmt: skip
 
@@ -134,7 +304,7 @@ def to_json(value: Any) -> Any:
         return value
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, (IPv4Address, IPv6Address)):
+    if isinstance(value, (IPv4Address, IPv6Address, IPv4Network, IPv6Network)):
         return str(value)
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
@@ -150,7 +320,7 @@ def from_json(kind: type[T], data: Any) -> T:
     """
     try:
         return typing.cast("T", _build(kind, data))
-    except (TypeError, ValueError, KeyError, AttributeError) as problem:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as problem:
         raise ChannelError(f"a frame does not fit {kind.__name__}: {problem}") from problem
 
 
@@ -162,12 +332,14 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 def _build(kind: Any, data: Any) -> Any:
     origin = typing.get_origin(kind)
-    if kind == IPAddress:
-        return ip_address(data)
     if origin in (typing.Union, types.UnionType):
         if data is None:
             return None
         options = [option for option in typing.get_args(kind) if option is not type(None)]
+        if set(options) == {IPv4Address, IPv6Address}:
+            return ip_address(data)
+        if set(options) == {IPv4Network, IPv6Network}:
+            return ip_network(data)
         return _build(options[0], data) if len(options) == 1 else data
     if origin is tuple:
         item = typing.get_args(kind)[0]
@@ -245,7 +417,7 @@ def decode(data: bytes) -> Any:
     try:
         name, fields = json.loads(data)
         kind = FRAMES[name]
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise ChannelError(f"not a frame: {data[:80]!r}") from problem
     return from_json(kind, fields)
 
