@@ -89,13 +89,18 @@ def _fields(model: type[BaseModel], path: Path) -> dict[str, FieldInfo]:
     kind: Any = model
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(str(part))
+            field = _by_key(kind).get(str(part))
             kind = _bare(field.annotation) if field else None
         else:
             # A mapping or a list: its items are of the last type argument.
             arguments = typing.get_args(kind)
             kind = _bare(arguments[-1]) if arguments else None
-    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+    return _by_key(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+
+
+def _by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Its fields by what they are called in the file: `from` cannot be the name of an attribute."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _bare(kind: Any) -> Any:

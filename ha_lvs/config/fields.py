@@ -12,16 +12,24 @@ import enum
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from ha_lvs.config import durations, values
+from ha_lvs.config import durations, networks, programs, values
 from ha_lvs.config.durations import Duration
-from ha_lvs.model import Forwarding, ServiceKey
+from ha_lvs.model import Forwarding, IPAddress, IPNetwork, ServiceKey
 
 
 class FileModel(BaseModel):
@@ -145,8 +153,45 @@ def expand_priority(value: object) -> object:
 def expand_virtual_ip(value: object) -> object:
     if isinstance(value, dict):
         return value
-    values.ipv4_prefix(value)
+    networks.prefix(value)
     return {"address": value}
+
+
+def expand_switch(value: object) -> object:
+    """``true`` and ``false`` for a mapping with `enabled`."""
+    if value is None or isinstance(value, dict):
+        return value
+    return {"enabled": values.flag(value)}
+
+
+def expand_interface(key: str) -> Callable[[object], object]:
+    """The name of an interface for a mapping that has it under a key."""
+
+    def expand(value: object) -> object:
+        return value if value is None or isinstance(value, dict) else {key: values.interface(value)}
+
+    return expand
+
+
+def expand_names(value: object) -> object:
+    """A list of names for a mapping whose keys they are."""
+    if not isinstance(value, list):
+        return value
+    found: dict[str, object] = {}
+    for item in value:
+        name = values.name(item)
+        if name in found:
+            raise ValueError(f"{name} is listed twice; remove one")
+        found[name] = {}
+    return found
+
+
+def expand_addresses(value: object) -> object:
+    return {"addresses": value} if isinstance(value, list) else value
+
+
+def expand_command(value: object) -> object:
+    return {"command": value} if isinstance(value, (str, list)) else value
 
 
 def expand_server(value: object) -> object:
@@ -157,11 +202,37 @@ def expand_server(value: object) -> object:
 
 
 STRING = {"type": "string"}
+ADDRESS_JSON = {"anyOf": [{"type": "string", "format": "ipv4"}, {"type": "string", "format": "ipv6"}]}
+COMMAND_JSON = {"anyOf": [{"type": "array", "items": STRING, "minItems": 1}, STRING]}
+
 Name = Annotated[str, Checked(values.name, {"type": "string", "pattern": values.NAME_PATTERN})]
 InterfaceName = Annotated[str, Checked(values.interface, {"type": "string", "pattern": values.INTERFACE_PATTERN})]
 Host = Annotated[IPv4Address, Checked(values.ipv4, {"type": "string", "format": "ipv4"})]
 Group = Annotated[IPv4Address, Checked(values.multicast_group, {"type": "string", "format": "ipv4"})]
-Prefix = Annotated[IPv4Interface, Checked(values.ipv4_prefix, STRING)]
+Address = Annotated[IPAddress, Checked(networks.address, ADDRESS_JSON)]
+NodeAddress = Annotated[IPAddress, Checked(networks.node_address, ADDRESS_JSON)]
+NodeAddress6 = Annotated[IPv6Address, Checked(networks.node_ipv6, {"type": "string", "format": "ipv6"})]
+AnyGroup = Annotated[IPAddress, Checked(networks.multicast_group, ADDRESS_JSON)]
+Prefix = Annotated[networks.IPInterface, Checked(networks.prefix, STRING)]
+Destination = Annotated[IPNetwork | None, Checked(networks.destination, STRING)]
+Selector = Annotated[IPNetwork | None, Checked(networks.selector, STRING)]
+Family = Annotated[int, Checked(networks.family, {"enum": list(networks.FAMILIES)})]
+Scope = Annotated[
+    int,
+    Checked(networks.scope, {"anyOf": [{"enum": list(networks.SCOPES)}, {"type": "integer", "minimum": 0}]}),
+]
+Table = Annotated[
+    int,
+    Checked(networks.table, {"anyOf": [{"enum": list(networks.TABLES)}, {"type": "integer", "minimum": 1}]}),
+]
+MARK_JSON = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^0[xX][0-9a-fA-F]+$"}]}
+Mark = Annotated[int, Checked(networks.mark, MARK_JSON)]
+Label = Annotated[str, Checked(networks.label, {"type": "string", "maxLength": 15})]
+Command = Annotated[tuple[str, ...], Checked(programs.command, COMMAND_JSON)]
+User = Annotated[str, Checked(programs.user, STRING)]
+FilePath = Annotated[str, Checked(programs.file_path, {"type": "string", "pattern": "^/"})]
+Program = Annotated[str, Checked(programs.program, {"type": "string", "maxLength": programs.COMM_BYTES})]
+Weight = Annotated[int, Checked(programs.weight, {"type": "integer", "minimum": -253, "maximum": 253})]
 Listen = Annotated[ServiceKey, Checked(values.listen, {"type": "string", "pattern": r"^.+:[0-9]+/(tcp|udp|sctp)$"})]
 Flag = Annotated[bool, Checked(values.flag, {"type": "boolean"})]
 Port = Annotated[int, number(1, 65535)]
@@ -181,3 +252,19 @@ Status = Annotated[
         {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]{3}( *- *[0-9]{3})?$"}]},
     ),
 ]
+
+
+SWITCH = Shorthand(expand_switch, {"type": "boolean"})
+
+
+class Switch(FileModel):
+    """What may also be written as ``true`` or ``false``; with ``enabled: false`` its values are kept for later."""
+
+    enabled: Flag = Field(default=True, description="Whether it is on; false keeps the values.", examples=[True])
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """The short spelling where it says all: old files keep their digest."""
+        if not self.enabled and self == type(self)(enabled=False):
+            return False
+        return handler(self) or True

@@ -6,8 +6,11 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
 
 from ha_lvs.config.tree import Path, dotted
 
@@ -47,3 +50,27 @@ def twice(found: list[tuple[Path, T]], message: str) -> Iterator[Found]:
             yield path, message.format(value, dotted(first[value]))
         else:
             first[value] = path
+
+
+def field(model: type[BaseModel], value: object, name: str) -> Any:
+    """One field of a mapping that may be wrong elsewhere, as the schema understands it.
+
+    Arguments:
+        model: what the mapping should be.
+        value: the mapping as it is in the file.
+        name: of the field in `model`.
+
+    Gives its default where the mapping does not have it, and None where it has something wrong.
+    """
+    known = model.model_fields[name]
+    key = known.alias or name
+    if not isinstance(value, dict) or (key not in value and known.is_required()):
+        return None
+    return tried(_adapter(model, name).validate_python, value[key]) if key in value else known.get_default()
+
+
+@functools.cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    known = model.model_fields[name]
+    kind: Any = known.annotation
+    return TypeAdapter(Annotated[(kind, *known.metadata)] if known.metadata else kind)

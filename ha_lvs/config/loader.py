@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ha_lvs.config import crosscheck, reading
+from ha_lvs.config import crosscheck, reading, tree
 from ha_lvs.config.schema import Config
 
 _SCHEMA = reading.Schema(
@@ -38,5 +38,14 @@ def loads(content: bytes, source: str) -> Config:
     """
     config, found = reading.reads(content, source, _SCHEMA)
     config._source = source
-    config._nodes_at = found.place_of(("nodes",), key=True)[1]
+    config._places = _places(found, config)
     return config
+
+
+def _places(found: tree.Tree, config: Config) -> dict[tree.Path, tree.Place]:
+    """Where those values are that may turn out wrong only on a certain machine: the nodes and the keys' files."""
+    places: dict[tree.Path, tree.Place] = {("nodes",): found.place_of(("nodes",), key=True)[1]}
+    for index, _ in enumerate(config.authentication.keys if config.authentication else ()):
+        path = ("authentication", "keys", index, "file")
+        places[path] = found.place_of(path)[1]
+    return places

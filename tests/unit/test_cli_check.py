@@ -20,7 +20,7 @@ def ha_lvs(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SCRIPT, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("name", ["pair.yml", "vip-only.yml"])
+@pytest.mark.parametrize("name", ["pair.yml", "vip-only.yml", "everything.yml"])
 def test_a_good_file(name: str) -> None:
     ran = ha_lvs("check", "-c", DATA / name)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -28,14 +28,15 @@ def test_a_good_file(name: str) -> None:
     assert "cluster edge" in ran.stdout
 
 
-def test_a_bad_file_lists_every_problem_and_their_count() -> None:
-    ran = ha_lvs("check", "-c", DATA / "broken.yml")
+@pytest.mark.parametrize(("name", "expected"), [("broken.yml", 7), ("broken_election.yml", 49)])
+def test_a_bad_file_lists_every_problem_and_their_count(name: str, expected: int) -> None:
+    ran = ha_lvs("check", "-c", DATA / name)
     assert (ran.returncode, ran.stdout) == (2, "")
     *problems, count = ran.stderr.splitlines()
     assert count == f"{len(problems)} problems"
-    assert len(problems) == 7
+    assert len(problems) == expected
     for line in problems:
-        assert re.fullmatch(rf"{re.escape(str(DATA / 'broken.yml'))}:\d+:\d+: \S+: .+", line)
+        assert re.fullmatch(rf"{re.escape(str(DATA / name))}:\d+:\d+: \S+: .+", line)
 
 
 def test_a_missing_file() -> None:

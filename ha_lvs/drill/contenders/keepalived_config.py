@@ -12,8 +12,8 @@ Written for keepalived 2.2 and later; its manual page is keepalived.conf(5).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote
 
 from ha_lvs.config import parts
@@ -26,11 +26,14 @@ from ha_lvs.model import (
     DirectorPart,
     Forwarding,
     RealServer,
+    VirtualIp,
     VirtualService,
     VrrpInstance,
 )
 
-VRRP_GROUP = IPv4Address("224.0.0.18")
+VRRP_GROUPS = (IPv4Address("224.0.0.18"), IPv6Address("ff02::12"))
+VERSION = 3
+DOWN_AFTER = 3
 SYNC_PORT, SYNC_TTL = 8848, 1
 
 REALTIME_PRIORITY = 50
@@ -81,6 +84,8 @@ def _not_expressed(config: Config, part: DirectorPart) -> Iterator[str]:
     for instance in part.instances:
         if instance.lease_s is not None:
             yield f"lease of {instance.lease_s} s on the virtual IPs of {instance.name}; a frozen director keeps them."
+    for instance in part.instances:
+        yield from _not_expressed_of(instance)
     for name in config.instances:
         announce = config.instances[name].announce
         if announce.repeat:
@@ -99,6 +104,23 @@ def _not_expressed(config: Config, part: DirectorPart) -> Iterator[str]:
         yield f"connection sync by the roles of all instances; that of {part.instances[0].name} alone decides."
 
 
+def _not_expressed_of(instance: VrrpInstance) -> Iterator[str]:
+    """What our election has and is left out here; each would need words of another kind there, or has none."""
+    left_out = {
+        "authentication of the advertisements": instance.authentication,
+        "BFD": instance.bfd,
+        "what is tracked": instance.tracks,
+        "witnesses": instance.witnesses,
+        "virtual routes and rules": instance.routes or instance.rules,
+        "a virtual MAC address": any(each.mac_vlan for each in instance.virtual_ips),
+        "further paths": instance.companions,
+        "waiting for the connection table before preempting": instance.preempt_in_sync,
+    }
+    for what, wanted in left_out.items():
+        if wanted:
+            yield f"{what} of {instance.name}."
+
+
 def _checks(part: DirectorPart) -> Iterator[Check]:
     for service in part.services:
         checks = (server.endpoint.check for server in service.servers)
@@ -107,11 +129,14 @@ def _checks(part: DirectorPart) -> Iterator[Check]:
 
 def _global_defs(part: DirectorPart) -> Iterator[str]:
     yield f"router_id {part.node}"
-    yield "vrrp_version 3"
+    yield f"vrrp_version {VERSION}"
     yield f"vrrp_rt_priority {REALTIME_PRIORITY}"
     yield f"vrrp_rlimit_rttime {RTTIME_US}"
     yield "vrrp_no_swap"
     yield "max_auto_priority -1"  # no priority that rises by itself: it has a fixed one already
+    delay_s = max(instance.startup_delay_s for instance in part.instances)
+    if delay_s:
+        yield f"vrrp_startup_delay {_seconds(delay_s)}"
     if part.sync is not None and part.services:
         yield _sync_daemon(part.sync, part.instances[0].name)
 
@@ -131,6 +156,10 @@ def _instance(instance: VrrpInstance) -> Iterator[str]:
     yield "state BACKUP"
     yield f"interface {instance.interface}"
     yield f"virtual_router_id {instance.router_id}"
+    if instance.version != VERSION:
+        yield f"version {instance.version}"
+    if instance.group.version == 6:
+        yield "native_ipv6"
     yield f"priority {instance.priority}"
     yield f"advert_int {_seconds(instance.interval_s)}"
     if not instance.preempt and instance.priority != OWNER:  # the owner of the addresses always takes them
@@ -145,10 +174,27 @@ def _instance(instance: VrrpInstance) -> Iterator[str]:
         yield f"unicast_src_ip {instance.source}"
         yield from _block("unicast_peer", map(str, instance.peers))
     else:
-        yield f"mcast_src_ip {instance.source}"
-        if instance.group != VRRP_GROUP:
+        if not instance.source.is_unspecified:  # of IPv6 it takes the link-local address, too
+            yield f"mcast_src_ip {instance.source}"
+        if instance.group not in VRRP_GROUPS:
             yield f"mcast_dst_ip {instance.group}"
-    yield from _block("virtual_ipaddress", (f"{each} dev {each.interface}" for each in instance.virtual_ips))
+    if instance.preempt_delay_s:
+        yield f"preempt_delay {_seconds(instance.preempt_delay_s)}"
+    if instance.down_after != DOWN_AFTER:
+        yield f"down_timer_adverts {instance.down_after}"
+    advertised = set(instance.paths[0].addresses)
+    yield from _block(
+        "virtual_ipaddress", _addresses(each for each in instance.virtual_ips if each.address in advertised)
+    )
+    excluded = [each for each in instance.virtual_ips if each.address not in advertised]
+    if excluded:
+        yield from _block("virtual_ipaddress_excluded", _addresses(excluded))
+
+
+def _addresses(virtual_ips: Iterable[VirtualIp]) -> Iterator[str]:
+    for each in virtual_ips:
+        label = f" label {each.label}" if each.label else ""
+        yield f"{each} dev {each.interface}{label}"
 
 
 def _service(service: VirtualService) -> Iterator[str]:

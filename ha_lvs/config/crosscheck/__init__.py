@@ -1,0 +1,27 @@
+"""What concerns several fields of the config file at once.
+
+Rules that hold here:
+* Works on the plain data of the file, not on the checked models, so that it also runs when other parts are
+  wrong. What cannot be understood is skipped: the schema has already complained about it. `view` has what can be.
+* Nothing is raised; each problem is yielded with the path of the value that should change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ha_lvs.config.crosscheck import addresses, cluster, groups, instances, paths, routing, services, tracking
+from ha_lvs.config.crosscheck.view import view_of
+from ha_lvs.config.lenient import Found
+
+
+def problems(data: dict[str, Any]) -> Iterator[Found]:
+    """Every problem between fields.
+
+    Arguments:
+        data: the file's plain data.
+    """
+    view = view_of(data)
+    for room in (cluster, instances, paths, addresses, tracking, routing, groups, services):
+        yield from room.problems(view)
