@@ -28,9 +28,15 @@ def register(app: typer.Typer) -> None:
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer, for programs.")] = False,
+    peer: Annotated[
+        bool, typer.Option("--peer", help="Both directors side by side; the other one is asked over the peer link.")
+    ] = False,
     runtime_dir: RuntimeDir = DEFAULT_RUNTIME_DIR,
 ) -> None:
     """Show the roles, services and servers of the director that runs here."""
+    if peer:
+        _status_of_both(runtime_dir, as_json)
+        return
     found = query(runtime_dir)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -38,6 +44,24 @@ def status(
     from ha_lvs.cli import status_view  # rich is loaded for people only
 
     status_view.show(found)
+
+
+def _status_of_both(runtime_dir: Path, as_json: bool) -> None:
+    """Shows what can be had. Errors: PlatformError, after that, when a peer does not answer."""
+    found = query(runtime_dir, "status of both")
+    problem = found.pop("problem")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        from ha_lvs.cli import status_view
+
+        peers = [found["peer"], *found.get("others", {}).values()]
+        for each in peers:
+            if each is not None and "error" in each:
+                raise PlatformError(f"the peer's director says: {each['error']}")
+        status_view.show_both([found["self"], *(each for each in peers if each is not None)])
+    if problem:
+        raise PlatformError(problem)
 
 
 def plan(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,20 +43,63 @@ def show(status: dict[str, Any], *, now: datetime | None = None) -> None:
 
     Errors: PlatformError when the director speaks another version's language.
     """
-    console = _console()
+    _print(lambda console: _show(console, status, now or datetime.now(UTC)))
+
+
+def show_both(statuses: Sequence[dict[str, Any]], *, now: datetime | None = None) -> None:
+    """Prints the statuses of several directors side by side on stdout.
+
+    Arguments:
+        statuses: the answers of their control sockets, our own first.
+        now: for ages; the current time unless given.
+
+    Errors: PlatformError when one of them speaks another version's language.
+    """
+    from ha_lvs.cli import both_view
+
+    _print(lambda console: both_view.show(console, statuses, now or datetime.now(UTC)))
+
+
+def show_directors(directors: Sequence[dict[str, Any]]) -> None:
+    """Prints what `ha-lvs discover` has found on stdout.
+
+    Arguments:
+        directors: as `ha_lvs.cli.discover.compare` gives them.
+    """
+    rows = [
+        [
+            text(each["cluster"], "bold"),
+            text(each["node"], "bold"),
+            text(", ".join(each["addresses"]) or NONE),
+            text(each["port"]),
+            _same(each["version"], each["same_version"]),
+            _same(each["config_digest"][:DIGEST_DIGITS], each["same_config"]),
+        ]
+        for each in directors
+    ]
+    titles = ["cluster", "node", "addresses", "port", "version", "config"]
+    _print(lambda console: show_rows(console, titles, rows, prose=(2,)))
+
+
+def _same(shown: str, same: bool) -> Text:
+    return text(shown if same else f"{shown} differs", "" if same else ATTENTION)
+
+
+def _print(draw: Callable[[Console], None]) -> None:
+    console = make_console()
     with console.capture() as captured:
         try:
-            _show(console, status, now or datetime.now(UTC))
+            draw(console)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise PlatformError(
                 f"the director's answer has not what was expected ({problem!r}): it runs another version of ha-lvs; "
                 "restart it, or use --json"
             ) from problem
-    text = captured.get()
+    shown = captured.get()
     if not console.is_terminal:
-        text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+        shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.write(shown.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
 
 
@@ -75,7 +118,8 @@ def age(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
-def _console() -> Console:
+def make_console() -> Console:
+    """A console on stdout; in a pipe or file its lines have no end."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = ENDLESS
@@ -83,25 +127,27 @@ def _console() -> Console:
 
 
 def _show(console: Console, status: dict[str, Any], now: datetime) -> None:
-    head = _text(status["cluster"], "bold")
-    head.append_text(_text(f" node {status['node']}, ha-lvs {status['version']}", ""))
-    head.append_text(_text(f", config {status['config_digest'][:DIGEST_DIGITS]}", ""))
-    program = _text(f", from {status['program']}" if "program" in status else "", "")
+    head = text(status["cluster"], "bold")
+    head.append_text(text(f" node {status['node']}, ha-lvs {status['version']}", ""))
+    head.append_text(text(f", config {status['config_digest'][:DIGEST_DIGITS]}", ""))
+    program = text(f", from {status['program']}" if "program" in status else "", "")
     if head.cell_len + program.cell_len <= console.width:
         head.append_text(program)
     console.print(head)
     _show_instances(console, status["instances"], now)
+    _show_notes(console, status["instances"])
+    _show_peers(console, status.get("peers", []), now)
     for name, service in status["services"].items():
         _show_service(console, name, service)
     console.print()
     role = status["sync"]["role"]
-    console.print(_text(f"connection sync {role}", ""))
+    console.print(text(f"connection sync {role}", ""))
     failed = status["failed_steps"]
     if failed:
         console.print()
-        console.print(_text(f"failed steps, tried again until they succeed: {len(failed)}", FAILED))
+        console.print(text(f"failed steps, tried again until they succeed: {len(failed)}", FAILED))
         for step in failed:
-            console.print(_text(f"  {step}", FAILED))
+            console.print(text(f"  {step}", FAILED))
 
 
 def _show_instances(console: Console, instances: dict[str, Any], now: datetime) -> None:
@@ -114,18 +160,57 @@ def _show_instances(console: Console, instances: dict[str, Any], now: datetime) 
         usual = found["holding"] == (role == "active")
         rows.append(
             [
-                _text(name, "bold"),
-                _text(role.upper() if role == "active" else role, STYLES.get(role, ATTENTION)),
-                _text(_priority(found)),
-                _text(NONE if since is None else age((now - datetime.fromisoformat(since)).total_seconds())),
-                _text(found["transitions"]),
-                _text(f"{', '.join(found['virtual_ips'])} {held}", "" if usual else ATTENTION),
-                _text(NONE if peer is None else f"{peer['address']} ({peer['priority']})"),
-                _text(found["reason"] or NONE),
+                text(name, "bold"),
+                text(role.upper() if role == "active" else role, STYLES.get(role, ATTENTION)),
+                text(_priority(found)),
+                text(NONE if since is None else age((now - datetime.fromisoformat(since)).total_seconds())),
+                text(found["transitions"]),
+                text(f"{', '.join(found['virtual_ips'])} {held}", "" if usual else ATTENTION),
+                text(NONE if peer is None else f"{peer['address']} ({peer['priority']})"),
+                text(found["reason"] or NONE),
             ]
         )
     titles = ["instance", "role", "prio", "since", "changes", "virtual IPs", "peer (prio)", "reason"]
-    _show_rows(console, titles, rows, prose=(5, 6, 7))
+    show_rows(console, titles, rows, prose=(5, 6, 7))
+
+
+def _show_notes(console: Console, instances: dict[str, Any]) -> None:
+    """What is unusual about an instance, or needs more words than a table has room for."""
+    for name, found in instances.items():
+        if found.get("members"):
+            console.print(text(f"{name} moves together: {', '.join(found['members'])}"))
+        if found.get("barred"):
+            console.print(text(f"{name} cannot be active here: {found['barred']}", ATTENTION))
+        if found.get("deferring"):
+            console.print(text(f"{name} was handed over and does not take over again before ha-lvs enable", ATTENTION))
+        if late := found.get("late"):
+            times = "once" if late == 1 else f"{late} times"
+            console.print(text(f"{name} was late {times} and gave no verdict then", ATTENTION))
+
+
+def _show_peers(console: Console, peers: list[dict[str, Any]], now: datetime) -> None:
+    if not peers:
+        return
+    rows = []
+    for peer in peers:
+        linked, proved = peer["linked"], peer["authenticated"]
+        same = peer["same_config"]
+        digest = peer["config_digest"][:DIGEST_DIGITS]
+        rows.append(
+            [
+                text(peer["node"], "bold"),
+                text(peer["address"] or NONE),
+                text("linked" if linked else "not linked", "green" if linked else ATTENTION),
+                text("yes" if proved else NONE),
+                text(peer["version"] or NONE),
+                text(NONE if same is None else digest if same else f"{digest} differs", "" if same else ATTENTION),
+                text(age((now - datetime.fromisoformat(peer["since"])).total_seconds())),
+                text(peer["detail"] or NONE),
+            ]
+        )
+    console.print()
+    titles = ["peer", "address", "link", "authenticated", "version", "config", "since", "detail"]
+    show_rows(console, titles, rows, prose=(7,))
 
 
 def _priority(found: dict[str, Any]) -> str:
@@ -137,10 +222,10 @@ def _show_service(console: Console, name: str, service: dict[str, Any]) -> None:
     servers = service["servers"]
     up = sum(server["state"] == "up" for server in servers.values())
     console.print()
-    head = _text("service ", "")
-    head.append_text(_text(name, "bold"))
-    head.append_text(_text(f" {service['listen']} {service['scheduler']}, ", ""))
-    head.append_text(_text(f"{up} of {len(servers)} up", "" if up == len(servers) else ATTENTION))
+    head = text("service ", "")
+    head.append_text(text(name, "bold"))
+    head.append_text(text(f" {service['listen']} {service['scheduler']}, ", ""))
+    head.append_text(text(f"{up} of {len(servers)} up", "" if up == len(servers) else ATTENTION))
     console.print(head)
     rows = []
     for address, server in servers.items():
@@ -148,16 +233,16 @@ def _show_service(console: Console, name: str, service: dict[str, Any]) -> None:
         usual = programmed and server["weight"] == configured
         rows.append(
             [
-                _text(address),
-                _text(server["state"], STYLES.get(server["state"], ATTENTION)),
-                _text(f"{server['weight'] if programmed else NONE} of {configured}", "" if usual else ATTENTION),
-                _text(server["forwarding"]),
-                _text(server["active_connections"]),
-                _text(server["inactive_connections"]),
-                _text(_last_check(server)),
+                text(address),
+                text(server["state"], STYLES.get(server["state"], ATTENTION)),
+                text(f"{server['weight'] if programmed else NONE} of {configured}", "" if usual else ATTENTION),
+                text(server["forwarding"]),
+                text(server["active_connections"]),
+                text(server["inactive_connections"]),
+                text(_last_check(server)),
             ]
         )
-    _show_rows(console, ["server", "state", "weight", "via", "active", "inactive", "last check"], rows, prose=(6,))
+    show_rows(console, ["server", "state", "weight", "via", "active", "inactive", "last check"], rows, prose=(6,))
 
 
 def _last_check(server: dict[str, Any]) -> str:
@@ -166,7 +251,7 @@ def _last_check(server: dict[str, Any]) -> str:
     return ", ".join(part for part in (server["reason"], took) if part) or NONE
 
 
-def _show_rows(console: Console, titles: Sequence[str], rows: list[list[Text]], *, prose: Sequence[int]) -> None:
+def show_rows(console: Console, titles: Sequence[str], rows: list[list[Text]], *, prose: Sequence[int]) -> None:
     """A table where there is room for it, else a block of lines for each row.
 
     Arguments:
@@ -178,7 +263,7 @@ def _show_rows(console: Console, titles: Sequence[str], rows: list[list[Text]], 
     if widths is None:
         for row in rows:
             for at, (title, cell) in enumerate(zip(titles, row, strict=True)):
-                line = _text(f"  {title} " if at == 0 else f"    {title} ", "dim")
+                line = text(f"  {title} " if at == 0 else f"    {title} ", "dim")
                 console.print(line.append_text(cell), overflow="fold")
         return
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
@@ -207,7 +292,8 @@ def _widths(room: int, rows: list[list[Text]], prose: Sequence[int]) -> list[int
     return widths
 
 
-def _text(value: object, style: str = "") -> Text:
+def text(value: object, style: str = "") -> Text:
+    """A value as it may be shown: no control characters, no markup."""
     shown = str(value)
     if not shown.isprintable():
         shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in shown)

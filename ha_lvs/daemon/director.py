@@ -1,5 +1,7 @@
 """The director process: brings roles, verdicts and the config together, writes IPVS, answers the control socket.
 
+What concerns the other directors is in `peering`.
+
 A director without services needs no IPVS and only tells its status. It leaves the kernel alone when the guardian dies,
 and as configured (`ipvs.on_stop`) when it is told to stop.
 """
@@ -29,10 +31,13 @@ from ha_lvs.daemon.channel import (
     Hello,
     InstanceState,
     LogRecord,
+    OfferRole,
+    RefuseRole,
     Stop,
     WatchEndpoints,
     from_json,
 )
+from ha_lvs.daemon.peering import Peering
 from ha_lvs.daemon.pool import OWNERSHIP_FILE, Outcome, Pool
 from ha_lvs.daemon.process import set_process_name
 from ha_lvs.errors import ChannelError, HaLvsError, KernelError, PlatformError
@@ -78,6 +83,16 @@ class Director:
         self._expecting_change = True  # whether the next pass has a cause; steps without one are drift
         self._stopping = False
         self._planned = False
+        self._unready = "" if pool is None else "IPVS is not programmed yet"
+        self.peering = Peering(
+            part,
+            guardian,
+            elector,
+            runtime_dir,
+            unready=lambda: self._unready,
+            serving=() if pool is None else (each for each, serves in pool.endpoints().items() if serves),
+            status=self.status,
+        )
 
     async def run(self) -> None:
         """Works until told to stop or until the guardian is gone."""
@@ -91,6 +106,7 @@ class Director:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # the guardian decides
         server = await control.serve(self._runtime_dir, self._answer)
+        self.peering.start()
         self._elector.send(Hello())
         self._prober.send(Hello())
         self._watch_all()
@@ -100,6 +116,7 @@ class Director:
             await self._reconcile_loop()
         finally:
             beat.cancel()
+            await self.peering.close()
             server.close()
             (self._runtime_dir / control.SOCKET_NAME).unlink(missing_ok=True)
         if self._planned and self._pool is not None:
@@ -115,10 +132,12 @@ class Director:
                 try:
                     outcome = self._pool.reconcile()
                     self._tell(outcome, expected)
+                    self._unready = f"a step in IPVS fails: {outcome.failures[0]}" if outcome.failures else ""
                     if outcome.failures:
                         wait_s, self._expecting_change = RETRY_S, True
                 except KernelError as problem:
                     log.error("IPVS cannot be read", detail=str(problem))
+                    self._unready = f"IPVS cannot be read: {problem}"
                     wait_s, self._expecting_change = RETRY_S, True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait_s)
@@ -161,8 +180,14 @@ class Director:
             self._wake.set()
         elif isinstance(frame, InstanceState):  # the elector is dead; the guardian says what that means
             self._from_elector(frame)
+        elif isinstance(frame, Hello):
+            self.peering.guardian_started()
 
     def _from_elector(self, frame: Any) -> None:
+        if isinstance(frame, (OfferRole, RefuseRole, InstanceState)):
+            self.peering.from_elector(frame)
+        elif isinstance(frame, Hello):
+            self.peering.elector_started()
         if isinstance(frame, InstanceState):
             self._instances[frame.instance] = frame
             if self._pool is not None and self._pool.roles.get(frame.instance) is not frame.role:
@@ -175,6 +200,7 @@ class Director:
         elif isinstance(frame, LogRecord):
             logs.from_record(frame, by="prober")
         elif isinstance(frame, EndpointState) and self._pool is not None:
+            self.peering.verdict(frame.endpoint, frame.state)
             for service, server in self._pool.verdict(frame):
                 if frame.state is ServerState.DOWN:
                     log.warning("server down", service=service, server=server, reason=frame.reason)
@@ -204,10 +230,13 @@ class Director:
 
     # ------------------------------------------------------------------------------------------- status
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        if request.get("verb") != "status":
-            return {"error": f"unknown verb {request.get('verb')!r}; known: status"}
-        return self.status()
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("verb"):
+            case "status":
+                return self.status()
+            case "status of both":
+                return await self.peering.both(self.status())
+        return {"error": f"unknown verb {request.get('verb')!r}; known: status, status of both"}
 
     def status(self) -> dict[str, Any]:
         """What `ha-lvs status --json` prints."""
@@ -220,6 +249,7 @@ class Director:
             "config_digest": self._part.config_digest,
             "instances": {config.name: self._instance_status(config) for config in self._part.instances},
             **(nothing if self._pool is None else self._pool.status()),
+            **self.peering.status(),
         }
 
     def _instance_status(self, config: VrrpInstance) -> dict[str, Any]:
@@ -227,12 +257,16 @@ class Director:
         return {
             "role": "initialize" if state is None else state.role.value,
             "priority": config.priority,
-            "effective_priority": config.priority,
+            "effective_priority": config.priority if state is None else state.effective_priority or config.priority,
             "since": None if state is None else datetime.fromtimestamp(state.since_s, UTC).isoformat(),
             "transitions": 0 if state is None else state.transitions,
             "reason": "" if state is None else state.reason,
             "virtual_ips": [str(ip) for ip in config.virtual_ips],
             "holding": state is not None and state.holding,
+            "members": list(config.members),
+            "barred": "" if state is None else state.barred,
+            "deferring": state is not None and state.deferring,
+            "late": 0 if state is None else state.late,
             "peer": None
             if state is None or not state.peer
             else {"address": state.peer, "priority": state.peer_priority},
@@ -275,13 +309,21 @@ def main(arguments: list[str] | None = None) -> int:
     guardian, elector, prober = map(Channel.from_fd, (options.guardian_fd, options.elector_fd, options.prober_fd))
     try:
         with contextlib.ExitStack() as stack:
-            pool = _pool(part, options.runtime_dir, stack, lambda: guardian.send(Alive()))
+            director: Director | None = None
+
+            def alive() -> None:  # a long pass keeps the loop from turning
+                guardian.send(Alive())
+                if director is not None:
+                    director.peering.beat_now()
+
+            pool = _pool(part, options.runtime_dir, stack, alive)
             if pool is not None:
                 if pool.ownership.problem:
                     log.warning("ownership unknown", detail=pool.ownership.problem)
                 for service, server in sorted(pool.adopted, key=str):
                     log.info("server adopted from the kernel", service=str(service), server=str(server))
-            asyncio.run(Director(part, guardian, elector, prober, pool, options.runtime_dir).run())
+            director = Director(part, guardian, elector, prober, pool, options.runtime_dir)
+            asyncio.run(director.run())
     except HaLvsError as problem:
         log.error("director cannot run", detail=str(problem))
         return problem.exit_code

@@ -100,14 +100,38 @@ SHOWN = [
 """Words that have to be seen whatever the width."""
 
 
+PEER = {
+    "node": "lb2",
+    "address": "10.9.0.12",
+    "linked": True,
+    "authenticated": True,
+    "version": "0.1.1",
+    "config_digest": "fedcba9876543210" * 4,
+    "same_config": False,
+    "since": "2020-01-01T00:00:00+00:00",
+    "detail": "",
+    "discovered": False,
+}
+GONE = PEER | {
+    "node": "lb3",
+    "linked": False,
+    "authenticated": False,
+    "version": "",
+    "config_digest": "",
+    "same_config": None,
+    "detail": "connection refused",
+}
+
+
 @contextlib.contextmanager
-def director(runtime_dir: Path, status: dict[str, Any]) -> Iterator[None]:
-    """A control socket with this status, served in a thread."""
+def director(runtime_dir: Path, status: dict[str, Any], both: dict[str, Any] | None = None) -> Iterator[None]:
+    """A control socket with this status, served in a thread; `both` is its answer about itself and the peer."""
+    answers = {"status": status, "status of both": both or {"error": "nobody asked"}}
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        serving = serve(runtime_dir, lambda _request: status)
+        serving = serve(runtime_dir, lambda request: answers[request["verb"]])
         server = asyncio.run_coroutine_threadsafe(serving, loop).result(DEADLINE_S)
         yield
         loop.call_soon_threadsafe(server.close)
@@ -212,6 +236,82 @@ def test_which_installation_runs_is_shown_where_it_fits(tmp_path: Path) -> None:
         ]
     assert [each.splitlines()[0] for each in told] == [f"{head}, from {program}", head]
     assert program not in told[1]
+
+
+def test_peers_are_shown_with_what_is_wrong(tmp_path: Path) -> None:
+    with director(tmp_path, STATUS | {"peers": [PEER, GONE]}):
+        lines = ha_lvs("status", "--runtime-dir", tmp_path).stdout.splitlines()
+    [linked] = [line.split() for line in lines if line.startswith("lb2 ")]
+    assert linked[1:7] == ["10.9.0.12", "linked", "yes", "0.1.1", "fedcba987654", "differs"]
+    [gone] = [line for line in lines if line.startswith("lb3 ")]
+    assert "not linked" in gone
+    assert gone.endswith("connection refused")
+
+
+def test_what_keeps_an_instance_from_being_active_is_told(tmp_path: Path) -> None:
+    status = deepcopy(STATUS)
+    status["instances"]["outside"] |= {"effective_priority": 110, "members": ["v4", "v6"], "late": 2}
+    status["instances"]["inside"] |= {"barred": "script:chk is down", "deferring": True, "late": 1}
+    with director(tmp_path, status):
+        shown = ha_lvs("status", "--runtime-dir", tmp_path).stdout
+    assert "110 of 150" in shown
+    for line in (
+        "outside moves together: v4, v6",
+        "outside was late 2 times and gave no verdict then",
+        "inside cannot be active here: script:chk is down",
+        "inside was handed over and does not take over again before ha-lvs enable",
+        "inside was late once and gave no verdict then",
+    ):
+        assert line in shown.splitlines()
+
+
+def other_side() -> dict[str, Any]:
+    status = deepcopy(STATUS)
+    status |= {"node": "lb2", "version": "0.1.1", "peers": [PEER | {"node": "lb1", "same_config": True}]}
+    status["failed_steps"] = []
+    status["instances"]["outside"] |= {"role": "backup", "priority": 100, "effective_priority": 100, "holding": False}
+    del status["instances"]["inside"]
+    del status["services"]["web"]["servers"]["10.9.0.22:80"]
+    return status
+
+
+def test_both_side_by_side(tmp_path: Path) -> None:
+    both = {"self": STATUS | {"peers": [PEER]}, "peer": other_side(), "problem": ""}
+    with director(tmp_path, STATUS, both):
+        ran = ha_lvs("status", "--peer", "--runtime-dir", tmp_path)
+        as_json = ha_lvs("status", "--peer", "--json", "--runtime-dir", tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = ran.stdout.splitlines()
+    assert lines[0] == "edge nodes lb1 and lb2"
+    [outside] = [line for line in lines if line.startswith("outside ")]
+    assert outside.index("ACTIVE prio 150") < outside.index("backup prio 100")
+    [inside] = [line for line in lines if line.startswith("inside ")]
+    assert inside.endswith("has none")
+    [server] = [line for line in lines if line.startswith("10.9.0.22:80 ")]
+    assert "down weight - of 2" in server
+    assert server.endswith("has none")
+    assert "0123456789ab differs" in ran.stdout
+    assert f"failed step on lb1: {STATUS['failed_steps'][0]}" in lines
+    assert json.loads(as_json.stdout) == {"self": both["self"], "peer": both["peer"]}
+
+
+@pytest.mark.parametrize("columns", [30, 80])
+def test_both_fit_any_width(tmp_path: Path, columns: int) -> None:
+    with director(tmp_path, STATUS, {"self": STATUS, "peer": other_side(), "problem": ""}):
+        ran = ha_lvs("status", "--peer", "--runtime-dir", tmp_path, COLUMNS=str(columns))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert max(map(len, ran.stdout.splitlines())) <= columns
+    assert {"ACTIVE", "backup", "10.9.0.23:80"} <= set(ran.stdout.replace(",", " ").split())
+
+
+def test_of_both_what_can_be_had_is_shown_and_what_cannot_is_told(tmp_path: Path) -> None:
+    with director(tmp_path, STATUS, {"self": STATUS, "peer": None, "problem": "lb2 is not linked: connection refused"}):
+        ran = ha_lvs("status", "--peer", "--runtime-dir", tmp_path)
+        as_json = ha_lvs("status", "--peer", "--json", "--runtime-dir", tmp_path)
+    assert ran.returncode == as_json.returncode == 1
+    assert "ACTIVE" in ran.stdout
+    assert ran.stderr == "ha-lvs: lb2 is not linked: connection refused\n"
+    assert json.loads(as_json.stdout) == {"self": STATUS, "peer": None}
 
 
 def test_failed_steps_are_red_on_a_terminal(running: Path) -> None:
