@@ -7,19 +7,29 @@ no switches for it, since nobody should be able to turn such things off.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ha_lvs.election.events import Action, Event
 
 
 def _silent_stop() -> None:
-    """No resignation: a stopped director just stops talking."""
+    """No hand-over and no resignation: a stopped director just stops talking."""
+    from ha_lvs.election.events import HandOver
+    from ha_lvs.election.machine import Machine
     from ha_lvs.kernel.adverts import AdvertSocket
 
-    send = AdvertSocket.send
+    send, handle = AdvertSocket.send, Machine.handle
 
-    def only_usual(self: AdvertSocket, resign: bool) -> None:
-        if not resign:
-            send(self, resign)
+    def only_usual(self: AdvertSocket, priority: int) -> None:
+        if priority:
+            send(self, priority)
+
+    def deaf_to_hand_over(self: Machine, event: Event, now: float) -> list[Action]:
+        return [] if isinstance(event, HandOver) else handle(self, event, now)
 
     AdvertSocket.send = only_usual  # type: ignore[method-assign]
+    Machine.handle = deaf_to_hand_over  # type: ignore[method-assign]
 
 
 def _announce_once() -> None:
@@ -43,17 +53,17 @@ def _idle_process() -> None:
     An ordinary priority alone is not enough of a loss: the kernel runs who has slept before those who never do.
     """
     from ha_lvs.daemon import realtime
-    from ha_lvs.election.machine import Machine
+    from ha_lvs.election.watching import Watch
 
     def go_idle() -> list[str]:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         return []
 
-    def unforgiving(_machine: Machine, _now: float) -> None:
-        pass
+    def unforgiving(_watch: Watch, _late_s: float, _benefit_s: float, _now: float) -> bool:
+        return False
 
     realtime.go_realtime = go_idle
-    Machine._allow_for_lateness = unforgiving  # type: ignore[method-assign,assignment]
+    Watch.forgive = unforgiving  # type: ignore[method-assign,assignment]
 
 
 MUTATIONS = {"silent stop": _silent_stop, "announce once": _announce_once, "idle process": _idle_process}
