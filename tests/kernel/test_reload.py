@@ -1,4 +1,7 @@
-"""`ha-lvs reload` and SIGHUP: a changed file is followed without a change of role, or refused as a whole."""
+"""`ha-lvs reload` and SIGHUP: a changed file is followed without a change of role, or refused as a whole.
+
+Where instances differ, another elector succeeds the running one, and the peer sees nothing of that.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ import pytest
 from ha_lvs.drill.lab.kernel import has_ipvs
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import wait_for
-from tests.pairs import Pair, config, started_pair, write
+from tests.adverts import listening
+from tests.pairs import LB1, LB2, Pair, config, started_pair, write
 
 pytestmark = pytest.mark.netns
 
@@ -139,6 +143,119 @@ def test_a_stop_in_the_middle_of_a_reload_is_a_stop(pair: Pair) -> None:
     assert pair["lb1"].log.read_text().splitlines()[-1].endswith("stopped: node=lb1")
 
 
+# --------------------------------------------------------------------------------------- another elector
+
+
+def with_address(address: str, **changes: Any) -> dict[str, Any]:
+    """The pair's config with one more virtual IP."""
+    return config(virtual_ips=[f"{VIRTUAL_IP}/32", f"{address}/32"], **changes)
+
+
+def on_the_wire(pair: Pair, name: str) -> set[str]:
+    return pair.lab.host(name).addresses("e0")
+
+
+def test_another_interval_comes_into_force_between_two_advertisements(pair: Pair) -> None:
+    elector, role, transitions, holders = standing(pair)
+    with listening(pair.lab.host("c1")) as adverts:
+        wait_for(lambda: len(adverts.of(LB1)) >= 3, 10, "the active's advertisements")
+        write(pair.config, config(interval="250ms"))
+        ran = reload(pair)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert ran.stdout.splitlines() == ["instances.edge.interval_s: 0.2 -> 0.25", "applied"]
+        count = len(adverts.of(LB1))
+        wait_for(lambda: len(adverts.of(LB1)) >= count + 5, 10, "the advertisements to go on")
+        assert adverts.longest_gap_s(LB1) < 3 * 0.25
+        assert adverts.of(LB2) == []
+        assert {each.priority for each in adverts.of(LB1)} == {150}
+    wait_for(lambda: standing(pair)[1:] == (role, transitions, holders), 10, "all to be as before")
+    assert standing(pair)[0] != elector
+    assert "error" not in pair.log("lb1"), "a succession is no crash"
+
+
+def test_a_virtual_ip_that_is_added_is_held_and_one_that_is_removed_is_not_any_more(pair: Pair) -> None:
+    another = "10.9.0.101"
+    write(pair.config, with_address(another))
+    assert reloaded(pair)[0] == 0
+    wait_for(lambda: another in on_the_wire(pair, "lb1"), 10, "the new address")
+    assert VIRTUAL_IP in on_the_wire(pair, "lb1")
+    write(pair.config, config())
+    assert reloaded(pair)[0] == 0
+    assert another not in on_the_wire(pair, "lb1"), "gone when the answer comes"
+    assert pair.holders() == ["lb1"]
+    assert f"virtual IPs taken out of the config withdrawn: instance=edge addresses={another}/32" in pair.log("lb1")
+    noted = json.loads((pair["lb1"].runtime_dir / "instances.json").read_text())
+    assert another not in json.dumps(noted)
+
+
+def test_an_instance_that_is_added_is_taken_and_one_that_is_removed_is_given_up(pair: Pair) -> None:
+    before, another = standing(pair)[1:], "10.9.0.101"
+    content = config()
+    content["instances"]["rim"] = {
+        **content["instances"]["edge"], "router_id": 52, "virtual_ips": [f"{another}/32"],
+    }  # fmt: skip
+    write(pair.config, content)
+    code, answer = reloaded(pair)
+    assert (code, answer["changed"][0]) == (0, "instances.rim: added")
+    wait_for(lambda: another in on_the_wire(pair, "lb1"), 10, "lb1 to be active for it")
+    wait_for(lambda: set(pair["lb1"].status()["instances"]) == {"edge", "rim"}, 10, "the status to have it")
+    write(pair.config, config())
+    assert reloaded(pair)[1]["changed"] == ["instances.rim: removed"]
+    assert another not in on_the_wire(pair, "lb1")
+    wait_for(lambda: standing(pair)[1:] == before, 10, "the other one to be as before")
+
+
+def test_a_lower_priority_gives_the_role_to_the_peer_as_the_file_says(pair: Pair) -> None:
+    write(pair.config, config(priority={"lb1": 50, "lb2": 100}))
+    assert reloaded(pair)[0] == 0
+    pair.wait_for_holder("lb2")
+
+
+def test_the_standby_follows_too(pair: Pair) -> None:
+    before, elector = standing(pair), pair["lb2"].processes()["elector"]
+    write(pair.config, config(interval="250ms"))
+    assert reloaded(pair, "lb2")[0] == 0
+    assert pair["lb2"].processes()["elector"] != elector
+    wait_for(lambda: pair.role("lb2") == "backup", 10, "lb2 to tell its role")
+    assert standing(pair) == before
+
+
+def test_a_new_elector_is_mourned_like_the_old_one(pair: Pair) -> None:
+    """What is done when it dies has been prepared for it, and for its addresses."""
+    another = "10.9.0.101"
+    write(pair.config, with_address(another, lease="off"))
+    assert reloaded(pair)[0] == 0
+    wait_for(lambda: another in on_the_wire(pair, "lb1"), 10, "the new address")
+    os.kill(pair["lb1"].processes()["elector"], signal.SIGKILL)
+    wait_for(lambda: "withdrawn in the elector's place" in pair.log("lb1"), 10, "the guardian to act")
+    wait_for(lambda: "10.9.0.11 resigned" in pair.log("lb2"), 10, "lb2 to hear the resignation")
+
+
+def test_keys_are_rotated_by_a_reload_and_never_shown(lab: Lab) -> None:
+    secrets = [letter * 64 for letter in "ab"]
+    keys = []
+    for number, secret in enumerate(secrets, 1):
+        file = lab.directory / f"{number}.key"
+        file.write_text(secret)
+        file.chmod(0o600)
+        keys.append({"id": number, "file": str(file)})
+    with started_pair(lab, {**config(), "authentication": {"keys": keys, "send_key": 1}}) as pair:
+        wait_for(lambda: (pair.role("lb1"), pair.role("lb2")) == ("active", "backup"), 10, "both to know their roles")
+        before = standing(pair)
+        (lab.directory / "2.key").write_text("c" * 64)
+        ran = reload(pair)
+        assert (ran.returncode, ran.stdout) == (0, "authentication.keys: changed\napplied\n")
+        wait_for(lambda: standing(pair)[1:] == before[1:], 10, "all to be as before")
+        assert standing(pair)[0] != before[0]
+        (lab.directory / "2.key").chmod(0o644)
+        ran = reload(pair)
+        assert ran.returncode == 2
+        assert "2.key" in ran.stderr
+        told = ran.stderr + pair.log("lb1")
+        assert not any(secret in told for secret in (*secrets, "c" * 64))
+        wait_for(lambda: standing(pair)[1:] == before[1:], 10, "all to be as before")
+
+
 # ------------------------------------------------------------------------------------------- refused
 
 
@@ -165,18 +282,17 @@ def test_a_file_that_is_gone_is_refused(pair: Pair) -> None:
     assert str(pair.config) in answer["problems"][0]
 
 
-def test_what_the_elector_works_with_needs_a_restart_and_is_named(pair: Pair) -> None:
+def test_an_elector_that_could_not_start_is_refused_and_nothing_of_the_file_applied(pair: Pair) -> None:
     processes, before = pair["lb1"].processes(), standing(pair)
-    write(pair.config, {**config(interval="250ms"), "log": {"level": "debug"}})
+    write(pair.config, {**config(interface="eth7"), "log": {"level": "debug"}})
     code, answer = reloaded(pair)
-    assert (code, answer["applied"], answer["changed"], answer["problems"]) == (1, False, [], [])
-    assert "instances.edge.interval_s: 0.2 -> 0.25" in answer["restart_needed"]
-    ran = reload(pair)
-    assert ran.returncode == 1
-    assert "instances.edge.interval_s: 0.2 -> 0.25" in ran.stderr
-    assert "restart" in ran.stderr
+    assert (code, answer["applied"], answer["changed"]) == (1, False, [])
+    assert "interface eth7 does not exist" in answer["problems"][0]
+    assert answer["problems"][0].endswith("nothing was applied")
     assert pair["lb1"].processes() == processes
     assert standing(pair) == before
+    changed(pair)
+    assert reload(pair).stdout == "nothing changed\n"
 
 
 def test_services_on_a_kernel_without_ipvs_are_refused(pair: Pair) -> None:

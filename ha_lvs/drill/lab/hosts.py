@@ -18,6 +18,8 @@ from ha_lvs.errors import LabError
 INTERFACE = "e0"
 """What every host calls its cable to the switch."""
 
+NETWORK6 = "fd00:9::"
+
 
 class Host:
     """A namespace with one interface, `INTERFACE`.
@@ -31,6 +33,7 @@ class Host:
     def __init__(self, name: str, address: str, namespace: Namespace) -> None:
         self.name = name
         self.address = address
+        self.has_ipv6 = False
         self._namespace = namespace
         self._started: list[subprocess.Popen[bytes]] = []
 
@@ -38,6 +41,11 @@ class Host:
     def namespace(self) -> str:
         """The namespace's name, as for `ip -n`."""
         return self._namespace.name
+
+    @property
+    def address6(self) -> str:
+        """Its IPv6 address on that interface, where the kernel has IPv6: fd00:9::11 beside 10.9.0.11."""
+        return f"{NETWORK6}{self.address.rpartition('.')[2]}"
 
     def inside(self) -> AbstractContextManager[None]:
         """The calling thread is on this host meanwhile: sockets made here stay here. See `Namespace.inside`."""
@@ -132,9 +140,22 @@ class Host:
         with self.inside():
             batch(commands)
 
-    def addresses(self, interface: str = INTERFACE) -> set[str]:
-        """The IPv4 addresses that this host has at this moment; starts no process, so it can be polled."""
-        return self._namespace.addresses(interface)
+    def addresses(self, interface: str = INTERFACE, version: int = 4) -> set[str]:
+        """The addresses that this host has at this moment; starts no process, so it can be polled.
+
+        Arguments:
+            version: of IP; 6 for the IPv6 addresses without the link-local one.
+        """
+        return self._namespace.addresses(interface, version)
+
+    def switch_on_ipv6(self) -> None:
+        """Lets interfaces that are made from now on have IPv6, at once: nobody looks for duplicates in a lab."""
+        with self.inside():
+            self.has_ipv6 = Path("/proc/sys/net/ipv6").is_dir()
+        if self.has_ipv6:
+            for scope in ("all", "default"):
+                self.sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 0)
+                self.sysctl(f"net.ipv6.conf.{scope}.accept_dad", 0)
 
     def sysctl(self, name: str, value: str | int | None = None) -> str:
         """Reads a network sysctl of this host, or sets it: ``net.ipv4.ip_forward``.

@@ -115,19 +115,20 @@ class Namespace:
                 raise LabError(f"namespace {self.name} has no interface {interface}") from problem
         return self._indices[interface]
 
-    def addresses(self, interface: str) -> set[str]:
-        """The IPv4 addresses on an interface at this moment."""
+    def addresses(self, interface: str, version: int = 4) -> set[str]:
+        """The addresses on an interface at this moment, of IP version 4, or 6 without the link-local ones."""
         index = self.index(interface)
         self._sequence += 1
         found: set[str] = set()
         route = self._socket()
-        route.send(rtnetlink.list_addresses(self._sequence))
+        family = rtnetlink.AF_INET if version == 4 else rtnetlink.AF_INET6
+        route.send(rtnetlink.list_addresses(self._sequence, family))
         while True:
             for part in rtnetlink.decode(route.recv(65536)):
                 if isinstance(part, rtnetlink.Address):
-                    if part.index == index:
+                    if part.index == index and part.address.version == version and not _is_link_local(part):
                         found.add(str(part.address))
-                elif part.sequence == self._sequence:
+                elif isinstance(part, rtnetlink.Reply) and part.sequence == self._sequence:
                     return found
 
     def set_master(self, port: str, bridge: str | None) -> None:
@@ -161,6 +162,10 @@ class Namespace:
             with self.inside():
                 self._route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
         return self._route
+
+
+def _is_link_local(found: rtnetlink.Address) -> bool:
+    return found.address.version == 6 and found.address.is_link_local
 
 
 def remove(names: Iterable[str]) -> None:

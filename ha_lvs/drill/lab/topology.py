@@ -1,6 +1,7 @@
 """The lab's network: a switch, two directors, clients and real servers, and what can go wrong with a cable.
 
     lb1 10.9.0.11   lb2 10.9.0.12   s1 10.9.0.21 ...   c1 10.9.0.31 ...   all /24 on one switch
+    lb1 fd00:9::11  lb2 fd00:9::12  and so on, /64, and link-local ones, where the kernel has IPv6
     virtual IP 10.9.0.100; inside gateway for NAT 10.9.0.1, the second virtual IP of the directors
 
 The switch is a namespace with a bridge that does not look into multicast, one port per host (``v`` and its name).
@@ -235,6 +236,7 @@ class Lab:
             for scope in ("all", "default"):
                 for key, value in _COMMON_SYSCTLS.items():
                     host.sysctl(f"net.ipv4.conf.{scope}.{key}", value)
+            host.switch_on_ipv6()
             # Without servers it is a pair of hosts with an address that moves. A host that forwards would pass on what
             # still comes to it for an address that has moved away, and hide that nobody was told.
             if host.name.startswith("lb") and self._counts["s"]:
@@ -256,7 +258,12 @@ class Lab:
             with host.inside():
                 pending.append(
                     namespaces.start_batch(
-                        ["link set lo up", f"addr add {host.address}/24 dev {INTERFACE}", f"link set {INTERFACE} up"]
+                        [
+                            "link set lo up",
+                            f"addr add {host.address}/24 dev {INTERFACE}",
+                            *([f"addr add {host.address6}/64 dev {INTERFACE} nodad"] if host.has_ipv6 else []),
+                            f"link set {INTERFACE} up",
+                        ]
                     )
                 )
         for process in pending:
