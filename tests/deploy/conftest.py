@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -18,7 +21,7 @@ from ha_lvs.errors import LabError
 from ha_lvs.model import Forwarding
 from tests.deploy.guests import Guest, Machines, image
 from tests.deploy.playbooks import Operator
-from tests.deploy.site import Phases, Site, config
+from tests.deploy.site import LATER, Phases, Site, config
 
 PROJECT = Path(__file__).resolve().parents[2]
 DIRECTORY = PROJECT / "build" / "deploy"
@@ -53,9 +56,11 @@ def site() -> Iterator[Site]:
         machines = Machines(DIRECTORY / "machines", sockets, lab, made)
         guests = _phases.take("power on", lambda: _powered(machines, stack))
         wheelhouse = _phases.take("wheels, while they boot", lambda: _wheels(logs / "wheels.log"))
+        upgrade = _phases.take("wheel of a later release", lambda: _later(wheelhouse, logs / "later.log"))
         _phases.take("boot", lambda: [guest.wait_until_up() for guest in guests])
         guests[2].run("systemctl start nginx")
-        site = Site(lab, guests, Operator(machines, logs, wheelhouse, config()), logs)
+        keys = {f"{number}.key": secrets.token_hex(32) for number in (1, 2)}
+        site = Site(lab, guests, Operator(machines, logs, wheelhouse, config(), keys), logs, upgrade)
         _sites.append(site)
         yield site
         _phases.take("keep the journals", site.keep_logs)
@@ -77,11 +82,38 @@ def _wheels(log: Path) -> Path:
     """The wheels of this checkout and of what it needs, as an operator without internet on the machines makes them."""
     wheelhouse = DIRECTORY / "wheelhouse"
     shutil.rmtree(wheelhouse, ignore_errors=True)
-    with log.open("wb") as stream:
-        command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "-w", str(wheelhouse), "."]
-        if subprocess.run(command, cwd=PROJECT, stdout=stream, stderr=stream, check=False).returncode != 0:
-            raise LabError(f"the wheels could not be made; see {log}")
+    _make_wheels(PROJECT, wheelhouse, log)
     return wheelhouse
+
+
+def _later(wheelhouse: Path, log: Path) -> Path:
+    """The same wheels, but for ours: that is made from a copy of this checkout that says that it is a later version."""
+    later, tree = DIRECTORY / "wheelhouse-later", DIRECTORY / "later"
+    for each in (later, tree):
+        shutil.rmtree(each, ignore_errors=True)
+        each.mkdir(parents=True)
+    for file in (each for each in PROJECT.iterdir() if each.is_file()):
+        shutil.copy(file, tree)
+    shutil.copytree(PROJECT / "ha_lvs", tree / "ha_lvs", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, variable in (("pyproject.toml", "version"), ("ha_lvs/__init__.py", "__version__")):
+        path = tree / name
+        text, found = re.subn(rf'(?m)^{variable} = ".*"$', f'{variable} = "{LATER}"', path.read_text())
+        assert found == 1, f"{name} does not say its version where it is looked for"
+        path.write_text(text)
+    _make_wheels(tree, later, log, "--no-deps")
+    for wheel in wheelhouse.glob("*.whl"):
+        if not wheel.name.startswith("ha_lvs-"):
+            os.link(wheel, later / wheel.name)
+    shutil.rmtree(tree)
+    return later
+
+
+def _make_wheels(tree: Path, wheelhouse: Path, log: Path, *options: str) -> None:
+    with log.open("wb") as stream:
+        wheel = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check"]
+        command = [*wheel, *options, "-w", str(wheelhouse), "."]
+        if subprocess.run(command, cwd=tree, stdout=stream, stderr=stream, check=False).returncode != 0:
+            raise LabError(f"the wheels could not be made; see {log}")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -59,12 +59,14 @@ class Operator:
         directory: for the inventory and the output of every run.
         wheelhouse: the wheels.
         config: the pair's config, in its own terms; tests change it.
+        keys: the secrets that it names, by the names of their files; tests change them.
     """
 
     machines: Machines
     directory: Path
     wheelhouse: Path
     config: dict[str, Any]
+    keys: dict[str, str]
     runs: int = 0
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ class Operator:
                         "vars": {
                             "ha_lvs_wheelhouse": str(self.wheelhouse),
                             "ha_lvs_config": self.config,
+                            "ha_lvs_keys": self.keys,
                             "ha_lvs_wait_s": 240,
                         },
                     },

@@ -26,12 +26,16 @@ LISTEN = f"{VIRTUAL_IP}:80"
 SERVERS = ("10.9.0.21", "10.9.0.22")
 """s1, a namespace; s2, a guest that the playbook makes a real server."""
 
+LATER = "999.0.0"
+"""The version of the release that the pair is upgraded to: none of ours will be called so."""
+
 LOAD = ("--connections", "4", "--open-rate", "4", "--rate", "5", "--every", "2")
 """Little: an emulated director forwards it without being what is measured."""
 
 _CONFIG: dict[str, Any] = {
     "cluster": "edge",
     "nodes": {"lb1": {"address": "10.9.0.11"}, "lb2": {"address": "10.9.0.12"}},
+    "authentication": {"mode": "enforce", "send_key": 2, "keys": []},
     "instances": {
         "edge": {
             "interface": "e0",
@@ -56,8 +60,15 @@ _CONFIG: dict[str, Any] = {
 
 
 def config() -> dict[str, Any]:
-    """The config that a run begins with, to be changed freely."""
-    return copy.deepcopy(_CONFIG)
+    """The config that a run begins with, to be changed freely: key 2 signs, key 1 is about to go."""
+    made = copy.deepcopy(_CONFIG)
+    made["authentication"]["keys"] = [key_entry(number) for number in (1, 2)]
+    return made
+
+
+def key_entry(number: int) -> dict[str, Any]:
+    """How the config names a key."""
+    return {"id": number, "file": f"/etc/ha-lvs/keys/{number}.key"}
 
 
 @dataclass(slots=True)
@@ -69,12 +80,14 @@ class Site:
         guests: lb1, lb2, s2.
         operator: runs the playbooks.
         directory: for logs.
+        upgrade: a directory with the wheels of a later release.
     """
 
     lab: Lab
     guests: list[Guest]
     operator: Operator
     directory: Path
+    upgrade: Path
     before: dict[str, dict[str, object]] = field(default_factory=dict)
     report: dict[str, float] = field(default_factory=dict)
 
