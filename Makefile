@@ -15,10 +15,10 @@ VENV := .venv/stamp
 LAB := build/stamps/lab
 DEPLOY := build/stamps/deploy
 
-.PHONY: help venv lint test test-unit test-lab test-deploy lab demo drill drills clean
+.PHONY: help venv lint test test-unit test-lab test-deploy lab demo drill drills bench sim transcripts clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(VENV) ## Python environment in .venv with everything that development needs
 
@@ -69,6 +69,16 @@ drill: $(VENV) $(LAB) ## one rehearsal of a failure, measured: make drill SCENAR
 
 drills: $(VENV) $(LAB) ## all of them, beside keepalived and DNS where that tells something; see build/drills/index.html
 	$(ROOT) $(BIN)/ha-lvs drill scenarios/*.yml
+
+bench: $(VENV) $(LAB) ## speed beside the incumbent's: make bench, make bench GROUP=election; see build/bench/results.json
+	$(ROOT) $(BIN)/python -m tests.bench $(GROUP) -o build/bench
+
+SEEDS ?= 20000
+sim: $(VENV) ## the election under faults, simulated: make sim SEEDS=100000
+	$(BIN)/python -m tests.sim $(SEEDS)
+
+transcripts: $(VENV) ## elections as readable transcripts, written anew; review the difference
+	$(BIN)/python -m tests.transcripts --write
 
 clean: ## everything that was made here
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

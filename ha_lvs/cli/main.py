@@ -26,8 +26,13 @@ VERBS = {
     "run": "ha_lvs.cli.run",
     "status": "ha_lvs.cli.observe",
     "plan": "ha_lvs.cli.observe",
+    "discover": "ha_lvs.cli.discover",
     "drill": "ha_lvs.cli.drill",
     "reload": "ha_lvs.cli.operate",
+    "restart": "ha_lvs.cli.operate",
+    "handover": "ha_lvs.cli.operate",
+    "standby": "ha_lvs.cli.operate",
+    "enable": "ha_lvs.cli.operate",
     "cleanup": "ha_lvs.cli.operate",
     "catalog": "ha_lvs.cli.catalog",
 }

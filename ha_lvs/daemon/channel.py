@@ -5,6 +5,8 @@ Rules that hold here:
 * A frame is a frozen dataclass out of `FRAMES`, sent as JSON `[name, {field: value}]`. Values nest.
 * Sending never blocks and never raises for a slow or dead reader: `send` says whether the frame went out. Whoever must
   be told sends its state again when asked (`Hello`), so a lost frame costs time and never truth.
+* A field that is missing takes its default, and one too many is ignored: an elector of one release may be succeeded by
+  one of another. A new field of an old frame therefore has a default.
 * No asyncio, no third party: the elector imports this.
 """
 
@@ -155,7 +157,7 @@ class OfferRole:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RefuseRole:
-    """The way back of an `OfferRole` that is not taken: from the other director, or from our own when no peer is linked.
+    """The way back of an `OfferRole` that is not taken: from the other director, or our own where no peer is linked.
 
     Whoever takes the role says nothing here: its advertisements do.
     """
@@ -325,9 +327,12 @@ def from_json(kind: type[T], data: Any) -> T:
 
 
 @functools.cache
-def _fields(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of a dataclass's fields, and those that have a default: an earlier release may not know them."""
+    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
+    fields = dataclasses.fields(kind)
+    optional = {each.name for each in fields if (each.default, each.default_factory) != (missing, missing)}
+    return {each.name: hints[each.name] for each in fields}, frozenset(optional)
 
 
 def _build(kind: Any, data: Any) -> Any:
@@ -349,7 +354,9 @@ def _build(kind: Any, data: Any) -> Any:
     if kind in (IPv4Address, IPv6Address) or issubclass(kind, enum.Enum):
         return kind(data)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return kind(**{name: _build(hint, data[name]) for name, hint in _fields(kind).items()})
+        hints, optional = _fields(kind)
+        wanted = {name: hint for name, hint in hints.items() if name in data or name not in optional}
+        return kind(**{name: _build(hint, data[name]) for name, hint in wanted.items()})
     return float(data) if kind is float else data
 
 

@@ -2,6 +2,9 @@
 
 The guardian keeps both ends of every channel, so a child that is started again gets the same channel as before and its
 partners notice nothing but a `Hello`.
+
+A guardian that replaced its own program (`restarting`) finds children that its earlier self has started. They are its
+children still, by the kernel's account; only `subprocess` knows nothing of them.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ha_lvs.daemon.channel import to_json
 from ha_lvs.daemon.patience import CALM_AFTER_S, RESTART_FIRST_S, RESTART_MAX_S, STARTING_S
@@ -25,11 +29,12 @@ class Spec:
     """How to start a child.
 
     Arguments:
-        name: `elector`, `director` or `prober`, the module below `ha_lvs.daemon`.
+        name: `elector`, `director`, `attendant` or `prober`, the module below `ha_lvs.daemon`.
         fds: option name to the inherited file descriptor.
         options: further arguments.
         part: its part of the config, handed over in memory; None when it needs none.
         alive_s: seconds without a sign of life after which it counts as stuck, once it has shown one.
+        estate: what a dead predecessor knew, handed over in memory; None when there is none.
     """
 
     name: str
@@ -37,6 +42,36 @@ class Spec:
     options: tuple[str, ...] = ()
     part: object = None
     alive_s: float = 10.0
+    estate: object = None
+
+
+class Process(Protocol):
+    """What is needed of a process; `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    def send_signal(self, sig: int) -> None:
+        """Sends it a signal."""
+
+    def wait(self) -> int:
+        """Its exit code, negative for the signal that ended it; waits for the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A child of this process that an earlier program of it has started."""
+
+    pid: int
+
+    def send_signal(self, sig: int) -> None:
+        """Sends it a signal; until it is waited for, the id is its own and nobody else's."""
+        os.kill(self.pid, sig)
+
+    def wait(self) -> int:
+        """As for `Process`."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 @dataclass(slots=True)
@@ -58,7 +93,7 @@ class Child:
 
     spec: Spec
     died: Callable[[Child, int], None]
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     started_at: float = 0.0
     alive_at: float = 0.0
     answered_at: float | None = None
@@ -76,25 +111,33 @@ class Child:
         self.spoke = self.dismissed = False
         arguments = [sys.executable, "-m", f"ha_lvs.daemon.{self.spec.name}", *self.spec.options]
         fds = dict(self.spec.fds)
-        part_fd = -1
-        if self.spec.part is not None:
-            part_fd = fds["--part-fd"] = _memory_file(self.spec.name, self.spec.part)
+        in_memory = {"--part-fd": self.spec.part, "--estate-fd": self.spec.estate}
+        ours = {option: _memory_file(self.spec.name, what) for option, what in in_memory.items() if what is not None}
+        fds.update(ours)
         for option, fd in fds.items():
             arguments += [option, str(fd)]
         try:
-            self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, pass_fds=tuple(fds.values()))
+            process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, pass_fds=tuple(fds.values()))
         finally:
-            if part_fd >= 0:
-                os.close(part_fd)
+            for fd in ours.values():
+                os.close(fd)
         self.alive_at = monotonic()
         try:
-            self._pidfd = os.pidfd_open(self.process.pid)
+            self._follow(process)
         except OSError:  # nobody would notice its end: rather none than one that is not watched
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+            process.kill()
+            process.wait()
             raise
-        asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
+
+    def adopt(self, pid: int) -> None:
+        """Takes a running child over that an earlier program of this process has started, and that has answered it.
+
+        Errors: OSError when this process has no such child.
+        """
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # refused for who is no child of ours
+        self.started_at = monotonic()
+        self._follow(Adopted(pid))
+        self.alive()
 
     def alive(self) -> None:
         """Notes a sign of life."""
@@ -139,6 +182,11 @@ class Child:
             self.delay_s = RESTART_FIRST_S
         delay_s, self.delay_s = self.delay_s, min(self.delay_s * 2, RESTART_MAX_S)
         return delay_s
+
+    def _follow(self, process: Process) -> None:
+        self._pidfd = os.pidfd_open(process.pid)
+        self.process = process
+        asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
 
     def _ended(self) -> None:
         process = self.process

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 from ha_lvs.daemon import runtime
 from ha_lvs.daemon.channel import LogRecord
-from ha_lvs.daemon.withdrawal import resign
+from ha_lvs.daemon.withdrawal import mute_sockets, resign
 from ha_lvs.errors import ConfigError, PlatformError
 from ha_lvs.kernel import links
 from ha_lvs.kernel.addresses import AddressFailure, HeldAddresses, list_addresses
-from ha_lvs.kernel.adverts import AdvertSocket
+from ha_lvs.kernel.routes import HeldRoutes
 from ha_lvs.model import ElectorPart, VirtualIp, VrrpInstance
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Withdrawn:
     virtual_ip: VirtualIp
 
     def __str__(self) -> str:
-        return f"withdrawn {self.virtual_ip} from {self.virtual_ip.interface} (instance {self.instance})"
+        return f"withdrawn {self.virtual_ip} from {self.virtual_ip.carrier} (instance {self.instance})"
 
 
 @dataclass(slots=True)
@@ -182,7 +182,8 @@ def _withdraw(instance: VrrpInstance, done: Cleaned) -> None:
 def _drop(
     instance: VrrpInstance, there: tuple[VirtualIp, ...], events: list[LogRecord]
 ) -> tuple[list[VirtualIp], dict[VirtualIp, AddressFailure]]:
-    """Removes addresses that are there; which of them are gone, and why the others are not."""
+    """Removes addresses that are there, after the instance's routes; which are gone, and why the others are not."""
+    _drop_routes(instance, events)
     addresses = HeldAddresses(replace(instance, virtual_ips=there))
     try:
         kept = {failure.virtual_ip: failure for failure in addresses.drop()}
@@ -195,14 +196,28 @@ def _drop(
     return [ip for ip in there if ip not in kept], kept
 
 
+def _drop_routes(instance: VrrpInstance, events: list[LogRecord]) -> None:
+    if not instance.routes and not instance.rules:
+        return
+    routes = HeldRoutes(instance)
+    try:
+        events += (
+            LogRecord("error", "virtual route not withdrawn", {"instance": instance.name, "detail": str(failure)})
+            for failure in routes.drop()
+        )
+    finally:
+        routes.close()
+
+
 def _resign(instance: VrrpInstance) -> list[str]:
     """Tells the peers; why it was not possible, in words."""
     try:
-        adverts = AdvertSocket(instance, listen=False)
+        sockets = mute_sockets(instance)
         try:
-            resign(instance, adverts)
+            resign(instance, sockets)
         finally:
-            adverts.close()
+            for sock in sockets:
+                sock.close()
     except (OSError, PlatformError) as problem:  # the peer will notice by the silence
         return [f"resignation of {instance.name} not sent: {problem}"]
     return []
@@ -249,7 +264,7 @@ def _present(virtual_ips: Iterable[VirtualIp]) -> tuple[VirtualIp, ...]:
     found = []
     for ip in virtual_ips:
         try:
-            index = links.index_of(ip.interface)
+            index = links.index_of(ip.carrier)
         except PlatformError:  # the interface is gone, and the address with it
             continue
         if (index, ip.address, ip.prefix_length) in there:

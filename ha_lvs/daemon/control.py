@@ -1,8 +1,8 @@
 """The control sockets of a running director: one JSON line in, one JSON document out.
 
 There are two in the runtime directory: the director process's, which tells the status, for owner and group; and the
-guardian's, which changes what runs, for the owner alone. Root may use both, whoever the owner is. Clients are
-synchronous on purpose: the command line and the drills use them.
+guardian's, which changes what runs and who is active, for the owner alone. Root may use both, whoever the owner is.
+Clients are synchronous on purpose: the command line and the drills use them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,12 @@ async def serve(
 
 
 def query(
-    runtime_dir: Path, verb: str = "status", timeout_s: float = _TIMEOUT_S, *, name: str = SOCKET_NAME
+    runtime_dir: Path,
+    verb: str = "status",
+    timeout_s: float = _TIMEOUT_S,
+    *,
+    name: str = SOCKET_NAME,
+    arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Asks the director that runs with this runtime directory.
 
@@ -76,6 +81,7 @@ def query(
         verb: what to ask for.
         timeout_s: how long an answer may take.
         name: of the socket: who is asked.
+        arguments: what else the request says, beside its verb.
 
     Errors: PlatformError when no director answers there, or not to us.
     """
@@ -84,7 +90,7 @@ def query(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout_s)
             sock.connect(str(path))
-            sock.sendall(json.dumps({"verb": verb}).encode() + b"\n")
+            sock.sendall(json.dumps({**(arguments or {}), "verb": verb}).encode() + b"\n")
             answer = b"".join(iter(lambda: sock.recv(1 << 16), b""))
         found: Any = json.loads(answer)
         if not isinstance(found, dict):

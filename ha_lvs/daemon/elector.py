@@ -1,7 +1,7 @@
-"""The elector process: VRRP timers and sockets, virtual IPs, announcements, and nothing else.
+"""The elector process: VRRP timers and sockets, virtual IPs, announcements, BFD, and nothing else.
 
 It shares its life with nothing that can be slow: no YAML, no log files, no asyncio, no netlink library. What it has to
-say goes to the guardian and to the director in frames that are dropped rather than waited for.
+say goes to the others in frames that are dropped rather than waited for.
 
 The loop waits with `select`, whose time-out has microseconds (epoll's is rounded up to milliseconds in Python), and
 looks at the sockets before the timers, so that a late loop never declares dead whoever has spoken meanwhile.
@@ -10,6 +10,7 @@ looks at the sockets before the timers, so that a late loop never declares dead 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -18,126 +19,339 @@ import signal
 import sys
 from typing import Any
 
-from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, LogRecord, Stop, from_json
-from ha_lvs.daemon.instance import Instance
+from ha_lvs.daemon import channel
+from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, LogRecord, from_json
+from ha_lvs.daemon.elect import succession
+from ha_lvs.daemon.elect.instance import Instance
+from ha_lvs.daemon.elect.requests import Requests
+from ha_lvs.daemon.elect.signing import increasing, verifier_for
+from ha_lvs.daemon.heartbeat import Heartbeat
 from ha_lvs.daemon.process import monotonic, set_process_name, signals_as_readable
 from ha_lvs.daemon.realtime import go_realtime
+from ha_lvs.election import events
+from ha_lvs.election.standing import INTERFACE, tracks_of
 from ha_lvs.errors import ChannelError, HaLvsError
-from ha_lvs.model import ElectorPart
+from ha_lvs.kernel.links import LinkMonitor
+from ha_lvs.model import BfdSession, ElectorPart, IPAddress, Role
 
 REPORT_EVERY_S = 1.0
 COLLECT_EVERY_S = 60.0
+UNFIT = (LookupError, TypeError, ValueError)
+"""What reading an estate raises that does not fit."""
+LAST_OFFER_S = 1.5
+"""How long a planned stop waits for the peer to take what is active here, before it resigns."""
 
 
 class Elector:
-    """All instances of this node and the channels to the guardian and the director.
+    """All instances of this node, and the channels to the other processes.
 
     Arguments:
         part: the elector's part of the config.
-        guardian, director: channels to them.
+        guardian, director, attendant: channels to them.
 
     Errors: PlatformError when an interface is missing or a socket is not allowed.
     """
 
-    def __init__(self, part: ElectorPart, guardian: Channel, director: Channel) -> None:
+    def __init__(self, part: ElectorPart, guardian: Channel, director: Channel, attendant: Channel) -> None:
         self._guardian = guardian
         self._director = director
+        self._attendant = attendant
         self._reported: dict[str, InstanceState] = {}
+        self._stop_by: float | None = None
         self._stopping = False
-        self.instances = [Instance(config, self.log, self._report) for config in part.instances]
+        self._estate_is_news = True
+        self._verifier = verifier_for(part)
+        counter = increasing()
+        self.instances = [Instance(config, self, self._verifier, counter) for config in part.instances]
+        self._by_name = {instance.config.name: instance for instance in self.instances}
+        self._requests = Requests(self.instances, guardian)
+        tracked = {track.name for instance in self.instances for track in tracks_of(instance.config)}
+        self._links = LinkMonitor(name.removeprefix(INTERFACE) for name in tracked if name.startswith(INTERFACE))
+        self._up: dict[str, bool] = {INTERFACE + name: up for name, up in self._links.states().items()}
+        self._heartbeats: dict[BfdSession, Heartbeat] = {}
+
+    # ------------------------------------------------------------------------------- for the instances
 
     def log(self, level: str, event: str, **fields: Any) -> None:
         """Hands an event to the guardian, which writes it down."""
         self._guardian.send(LogRecord(level, event, fields))
 
-    def run(self) -> None:
-        """Takes part in the election until told to stop, or until the guardian is gone; then resigns."""
-        terminated = signals_as_readable([signal.SIGTERM])
+    def changed(self, instance: Instance) -> None:
+        """Tells the others where an instance stands now."""
+        self._estate_is_news = True
+        state = instance.state()
+        told = [each.send(state) for each in (self._guardian, self._director, self._attendant)]
+        if all(told):
+            self._reported[state.instance] = state
+
+    def offer(self, instance: Instance, window_s: float) -> None:
+        """Lets the director offer the role to the peer's."""
+        if not self._director.send(channel.OfferRole(instance.config.name, instance.paths.sources, window_s)):
+            instance.handle(events.Refused("the director process does not answer"))
+
+    def refuse(self, instance: Instance, reason: str) -> None:
+        """Lets the director tell the peer's that its offer is not taken."""
+        self._director.send(channel.RefuseRole(instance.config.name, reason))
+
+    def handed_over(self, instance: Instance, ok: bool, detail: str) -> None:
+        """Notes the end of a hand-over for whoever asked for it."""
+        self._requests.ended(instance, ok, detail)
+
+    # ----------------------------------------------------------------------------------------- running
+
+    def prepare(self) -> None:
+        """Makes this process hard to delay; what cannot be had is logged."""
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the guardian decides
         for missing in go_realtime():
             self.log("warning", "less than real time", missing=missing)
-        for instance in self.instances:
-            instance.start()
+
+    def run(self, predecessor: Channel | None, successor: Channel | None, estate: channel.Estate | None = None) -> None:
+        """Takes part in the election until told to stop, or until the guardian is gone; then resigns.
+
+        Arguments:
+            predecessor: the elector that is to be succeeded, or None where there is none.
+            successor: where another one may ask to succeed this one; it then ends without letting go of anything.
+            estate: what a predecessor that has died was last known to know, or None.
+        """
+        terminated = signals_as_readable([signal.SIGTERM])
+        self.prepare()
+        if predecessor is not None:
+            estate = succession.take_over(predecessor)
+        self._begin(estate)
         report_at = collect_at = monotonic()
         while not self._stopping:
-            readable = self._wait(terminated, report_at)
-            for instance in self.instances:
-                instance.read()
+            readable = self._wait(terminated, successor, report_at)
+            # All that has arrived comes before any timer: a late loop must not judge by what it has not read.
+            self._read_packets()
+            self._read_channels(readable)
             now = monotonic()
-            for instance in self.instances:
-                instance.tick(now)
             if terminated in readable:
                 os.read(terminated, 64)
+                self._stop_soon(now)
+            self._tick(now)
+            if self._succeeded(successor, readable):
+                return
+            if self._stop_by is not None and (now >= self._stop_by or not self._any_active()):
                 self._stopping = True
-            self._read_channels(readable)
             if now >= report_at:
                 self._report_all()
                 report_at = now + REPORT_EVERY_S
+            if self._estate_is_news:  # for whoever comes after us if we die
+                self._estate_is_news = not self._guardian.send(self._estate())
             if now >= collect_at:
                 gc.collect()
                 collect_at = now + COLLECT_EVERY_S
+        for heartbeat in self._heartbeats.values():
+            heartbeat.stop()
         for instance in self.instances:
             instance.stop()
 
-    def _wait(self, terminated: int, report_at: float) -> list[Any]:
-        watched: list[Any] = [terminated, self._guardian, *(instance.adverts for instance in self.instances)]
-        if not self._director.closed:
-            watched.append(self._director)
+    def _begin(self, estate: channel.Estate | None) -> None:
+        shared = {} if estate is None else estate.shared
+        self._up = {**shared.get("up", {}), **self._up}
+        if self._verifier is not None and "seen" in shared:
+            with contextlib.suppress(*UNFIT):
+                self._verifier.restore(shared["seen"])
+        sessions = {session for instance in self.instances for session in instance.config.bfd}
+        inherited = shared.get("heartbeats", {})
+        for session in sessions:
+            own = inherited.get(_name(session))
+            self._heartbeats[session] = Heartbeat(session, self.log, self._peer_down, self._peer_up, inherited=own)
+        for instance in self.instances:
+            left = None if estate is None else estate.instances.get(instance.config.name)
+            if left is not None:
+                try:
+                    instance.inherit(left, self._up)
+                    continue
+                except UNFIT as problem:  # of another release: begin as after a crash, with what is on the interfaces
+                    detail = f"{instance.config.name}: {problem}"
+                    self.log("warning", "what the last elector knew does not fit", detail=detail)
+            instance.judge(self._up)
+            instance.start()
+        self._director.send(Hello())
+        self._attendant.send(Hello())
+        self._tell_all(self._guardian, self._director, self._attendant)
+
+    def _estate(self, heartbeats: dict[str, Any] | None = None) -> channel.Estate:
+        """All that a successor has to know. BFD is in it only where it is handed over alive."""
+        shared: dict[str, Any] = {"up": self._up, "heartbeats": heartbeats or {}}
+        if self._verifier is not None:
+            shared["seen"] = self._verifier.seen()
+        return channel.Estate({each.config.name: each.bequeath() for each in self.instances}, shared)
+
+    def _succeeded(self, successor: Channel | None, readable: list[Any]) -> bool:
+        """Whether another elector has taken over from this one, which must then end without another word.
+
+        Errors: ChannelError when it is gone by now. The BFD sockets are closed then, and there is no way back.
+        """
+        if successor is None or successor not in readable or not succession.is_asked_for(successor):
+            return False
+        heartbeats = {_name(session): each.bequeath() for session, each in self._heartbeats.items()}
+        if not succession.bequeath(successor, self._estate(heartbeats)):
+            raise ChannelError("the elector that was to succeed this one is gone")
+        return True
+
+    def _wait(self, terminated: int, successor: Channel | None, report_at: float) -> list[Any]:
+        watched: list[Any] = [terminated, self._guardian, self._links, *self._heartbeats.values()]
+        watched += (sock for instance in self.instances for sock in instance.paths.sockets)
+        watched += (
+            each for each in (self._director, self._attendant, successor) if each is not None and not each.closed
+        )
         deadlines = [each.machine.deadline for each in self.instances]
+        deadlines += (each.deadline for each in self._heartbeats.values())
         until = min([report_at, *(at for at in deadlines if at is not None)])
+        if self._stop_by is not None:
+            until = min(until, self._stop_by)
         return select.select(watched, [], [], max(0.0, until - monotonic()))[0]
+
+    def _read_packets(self) -> None:
+        for heartbeat in self._heartbeats.values():
+            heartbeat.read()
+        for instance in self.instances:
+            instance.read()
+        for interface, up in self._links.read():
+            self._tracked(INTERFACE + interface, up)
+
+    def _tick(self, now: float) -> None:
+        for heartbeat in self._heartbeats.values():
+            heartbeat.tick(now)
+        for instance in self.instances:
+            instance.tick(now)
+
+    def _stop_soon(self, now: float) -> None:
+        """Offers what is active here to the peer, and stops as soon as nothing is, or the time is up."""
+        if self._stop_by is not None:
+            return
+        self._stop_by = now + LAST_OFFER_S
+        for instance in self.instances:
+            instance.handle(events.HandOver(force=True))
+
+    def _any_active(self) -> bool:
+        return any(instance.machine.role is Role.ACTIVE for instance in self.instances)
+
+    # ---------------------------------------------------------------------------------------- channels
 
     def _read_channels(self, readable: list[Any]) -> None:
         if self._guardian in readable:
             for frame in _frames(self._guardian):
-                if isinstance(frame, Stop):
-                    self._stopping = True
-                elif isinstance(frame, Hello):
-                    self._tell_all(self._guardian)
+                self._from_guardian(frame)
             if self._guardian.closed:  # nobody is left to withdraw the addresses if we die: let the peer have them
                 self._stopping = True
-        if self._director in readable:
-            for frame in _frames(self._director):
-                if isinstance(frame, Hello):
-                    self._tell_all(self._director)
+        for other in (self._director, self._attendant):
+            if other in readable:
+                for frame in _frames(other):
+                    self._from_others(frame, other)
 
-    def _tell_all(self, channel: Channel) -> None:
+    def _from_guardian(self, frame: object) -> None:
+        match frame:
+            case channel.Stop():
+                self._stop_soon(monotonic())
+            case Hello():
+                self._tell_all(self._guardian)
+            case channel.HandOver():
+                self._requests.hand_over(frame.request, frame.instance, force=frame.force, leave=False)
+            case channel.StandBy():
+                self._requests.hand_over(frame.request, frame.instance, force=frame.force, leave=True)
+            case channel.Enable():
+                self._requests.enable(frame.request, frame.instance)
+
+    def _from_others(self, frame: object, sender: Channel) -> None:
+        match frame:
+            case Hello():
+                self._tell_all(sender)
+            case channel.TrackState():
+                self._tracked(frame.name, frame.up)
+            case channel.WitnessState():
+                self._for(frame.instance, lambda instance: instance.witnessed(frame.witness, frame.seen))
+            case channel.Duplicate():
+                self._tell(frame.instance, events.Duplicate(frame.address, frame.mac))
+            case channel.OfferRole():
+                if frame.instance not in self._by_name:
+                    self._director.send(channel.RefuseRole(frame.instance, "there is no instance of that name"))
+                self._tell(frame.instance, events.Offered(frame.sources, frame.window_s))
+            case channel.RefuseRole():
+                self._tell(frame.instance, events.Refused(frame.reason))
+            case channel.SyncState():
+                for instance in self.instances:
+                    instance.handle(events.Synced(frame.in_sync))
+            case channel.PeersFound():
+                for instance in self.instances:
+                    instance.paths.set_peers(frame.peers)
+
+    def _for(self, name: str, what: Any) -> None:
+        instance = self._by_name.get(name)
+        if instance is not None:
+            what(instance)
+
+    def _tell(self, name: str, event: events.Event) -> None:
+        self._for(name, lambda instance: instance.handle(event))
+
+    def _tracked(self, name: str, up: bool) -> None:
+        if self._up.get(name) != up:
+            self._up[name] = up
+            for instance in self.instances:
+                instance.tracked(name, self._up)
+
+    def _peer_down(self, peer: IPAddress, _reason: str, planned: bool) -> None:
+        if planned:  # it says so itself, and its VRRP will
+            return
         for instance in self.instances:
-            channel.send(instance.state())
+            if any(session.peer == peer for session in instance.config.bfd):
+                instance.handle(events.PathDown(peer))
 
-    def _report(self, instance: Instance) -> None:
-        state = instance.state()
-        told = [self._guardian.send(state), self._director.send(state)]
-        if all(told):
-            self._reported[state.instance] = state
+    def _peer_up(self, peer: IPAddress) -> None:
+        for instance in self.instances:
+            if any(session.peer == peer for session in instance.config.bfd):
+                instance.handle(events.PathUp(peer))
+
+    def _tell_all(self, *channels: Channel) -> None:
+        for instance in self.instances:
+            for each in channels:
+                each.send(instance.state())
 
     def _report_all(self) -> None:
         self._guardian.send(Alive())
+        self._estate_is_news = True
         for instance in self.instances:
             if self._reported.get(instance.config.name) != instance.state():
-                self._report(instance)
+                self.changed(instance)
 
 
-def _frames(channel: Channel) -> list[Any]:
+def _frames(sender: Channel) -> list[Any]:
     try:
-        return channel.receive()
+        return sender.receive()
     except ChannelError:
         return []  # an unknown frame is nothing to die of here
+
+
+def _name(session: BfdSession) -> str:
+    return f"{session.interface} {session.source} {session.peer}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `python -m ha_lvs.daemon.elector`; returns the exit code."""
     parser = argparse.ArgumentParser(description="the elector process of ha-lvs run; started by the guardian")
-    for option in ("--part-fd", "--guardian-fd", "--director-fd"):
+    for option in ("--part-fd", "--guardian-fd", "--director-fd", "--attendant-fd"):
         parser.add_argument(option, type=int, required=True)
+    for option in ("--succeed-fd", "--bequeath-fd", "--estate-fd"):
+        parser.add_argument(option, type=int)
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-elector")
     with os.fdopen(options.part_fd, "rb") as stream:
         part = from_json(ElectorPart, json.load(stream))
-    guardian = Channel.from_fd(options.guardian_fd)
+    estate = None
+    if options.estate_fd is not None:
+        with os.fdopen(options.estate_fd, "rb") as stream:
+            estate = from_json(channel.Estate, json.load(stream))
+    guardian, director, attendant = (
+        Channel.from_fd(fd) for fd in (options.guardian_fd, options.director_fd, options.attendant_fd)
+    )
+    predecessor, successor = (
+        None if fd is None else Channel.from_fd(fd) for fd in (options.succeed_fd, options.bequeath_fd)
+    )
     try:
-        Elector(part, guardian, Channel.from_fd(options.director_fd)).run()
+        Elector(part, guardian, director, attendant).run(predecessor, successor, estate)
     except HaLvsError as problem:
         guardian.send(LogRecord("error", "elector cannot run", {"detail": str(problem)}))
         return problem.exit_code

@@ -1,7 +1,10 @@
 """What the guardian has been told: a config file read for one node, and what it would take to follow another one.
 
-Everything here is a value or a function of its arguments; only `read` opens a file. What the elector works with cannot
-be changed while it works, so whatever differs there needs a restart and is named; all the rest is the director's.
+Everything here is a value or a function of its arguments; only `read` opens files. What the elector works with cannot
+be changed while it works: another elector succeeds it (`for_the_elector`). Only who this node is, nobody can change
+while it runs.
+
+No text made here shows a key.
 """
 
 from __future__ import annotations
@@ -14,16 +17,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ha_lvs.config.keys import read_keys
 from ha_lvs.config.loader import load
-from ha_lvs.config.parts import director_part, elector_part
+from ha_lvs.config.parts import attendant_part, director_part, elector_part
 from ha_lvs.config.schema import Config
 from ha_lvs.errors import ConfigError, Problem
-from ha_lvs.model import DirectorPart, ElectorPart, RealServer, VirtualService, VrrpInstance
+from ha_lvs.model import (
+    AttendantPart,
+    Authentication,
+    DirectorPart,
+    ElectorPart,
+    FileTrack,
+    ProcessTrack,
+    RealServer,
+    ScriptTrack,
+    VirtualService,
+    VrrpInstance,
+)
 
 _TOLD_BY_THE_ELECTOR = frozenset({"config_digest", "node", "instances"})
-"""Fields of the director's part that are no change of its own."""
+"""Fields of the other processes' parts that are no change of their own."""
 
-_IN_THE_FILE = {"sync": "connection_sync", "on_stop": "ipvs.on_stop", "reconcile_interval_s": "ipvs.reconcile_s"}
+_IN_THE_FILE = {
+    "sync": "connection_sync",
+    "on_stop": "ipvs.on_stop",
+    "reconcile_interval_s": "ipvs.reconcile_s",
+    "scripts": "track",
+    "files": "track",
+    "processes": "track",
+}
+_KEYS = "authentication"
+"""A field of many of our values, told of once and without its keys."""
 _UNNAMED = frozenset({"service", "destination"})
 """Layers of our values that the file does not have."""
 
@@ -33,13 +57,22 @@ class Orders:
     """What a config file says to this node.
 
     Arguments:
-        elector, director: the parts for these processes.
+        elector, director, attendant: the parts for these processes.
         log_level: the least important level that is logged.
     """
 
     elector: ElectorPart
     director: DirectorPart
+    attendant: AttendantPart
     log_level: str
+
+    @property
+    def authentication(self) -> Authentication | None:
+        """How directors prove to each other who they are."""
+        link = self.director.peer_link
+        if link is not None and link.authentication is not None:
+            return link.authentication
+        return next((each.authentication for each in self.elector.instances if each.authentication is not None), None)
 
     @property
     def needs_ipvs(self) -> bool:
@@ -77,7 +110,7 @@ class Outcome:
 
 
 def read(path: Path, node: str | None) -> Orders:
-    """What a file says to a node.
+    """What a file, and the key files that it names, say to a node.
 
     Arguments:
         path: the config file.
@@ -87,7 +120,13 @@ def read(path: Path, node: str | None) -> Orders:
     """
     config = load(path)
     name = pick_node(config, node, path)
-    return Orders(elector_part(config, name), director_part(config, name), config.log.level)
+    authentication = read_keys(config)
+    return Orders(
+        elector_part(config, name, authentication),
+        director_part(config, name, authentication),
+        attendant_part(config, name),
+        config.log.level,
+    )
 
 
 def pick_node(config: Config, node: str | None, path: Path) -> str:
@@ -113,21 +152,36 @@ def pick_node(config: Config, node: str | None, path: Path) -> str:
 
 
 def needs_restart(before: Orders, after: Orders) -> tuple[str, ...]:
-    """What differs for the elector, as `instances.edge.interval_s: 1.0 -> 0.25`."""
-    return tuple(
-        _differences("node", before.elector.node, after.elector.node)
-        + _differences("instances", before.elector.instances, after.elector.instances)
-    )
+    """What differs and cannot be changed while this runs, as `node: lb1 -> lb2`."""
+    return tuple(_differences("node", before.elector.node, after.elector.node))
+
+
+def for_the_elector(before: Orders, after: Orders) -> bool:
+    """Whether it takes another elector to follow."""
+    return before.elector != after.elector
 
 
 def changes(before: Orders, after: Orders) -> tuple[str, ...]:
-    """What differs for the director, in the same form."""
-    found: list[str] = []
-    for each in dataclasses.fields(DirectorPart):
-        if each.name not in _TOLD_BY_THE_ELECTOR:
-            values = getattr(before.director, each.name), getattr(after.director, each.name)
-            found += _differences(_IN_THE_FILE.get(each.name, each.name), *values)
+    """What differs, as `instances.edge.interval_s: 1.0 -> 0.25`."""
+    found = _differences("instances", before.elector.instances, after.elector.instances)
+    found += _of_the_keys(before.authentication, after.authentication)
+    parts = (before.director, after.director), (before.attendant, after.attendant)
+    for old, new in parts:
+        for each in dataclasses.fields(old):
+            if each.name not in _TOLD_BY_THE_ELECTOR:
+                name = _IN_THE_FILE.get(each.name, each.name)
+                found += _differences(name, getattr(old, each.name), getattr(new, each.name))
     return tuple(found + _differences("log.level", before.log_level, after.log_level))
+
+
+def _of_the_keys(before: Authentication | None, after: Authentication | None) -> list[str]:
+    if before is None or after is None:
+        states = ["off" if each is None else "on" for each in (before, after)]
+        return _differences(_KEYS, *states)
+    found = [f"{_KEYS}.keys: changed"] if before.keys != after.keys else []
+    found += _differences(f"{_KEYS}.send_key", before.send, after.send)
+    modes = ["enforce" if each.enforce else "permissive" for each in (before, after)]
+    return found + _differences(f"{_KEYS}.mode", *modes)
 
 
 def _differences(path: str, before: Any, after: Any) -> list[str]:
@@ -138,6 +192,8 @@ def _differences(path: str, before: Any, after: Any) -> list[str]:
     if dataclasses.is_dataclass(before) and type(before) is type(after):
         found: list[str] = []
         for each in dataclasses.fields(before):
+            if each.name == _KEYS:
+                continue
             below = path if each.name in _UNNAMED else f"{path}.{each.name}"
             found += _differences(below, getattr(before, each.name), getattr(after, each.name))
         return found
@@ -159,11 +215,12 @@ def _differences_by_name(path: str, before: Sequence[Any], after: Sequence[Any])
 
 
 def _named(values: tuple[Any, ...]) -> bool:
-    return all(isinstance(each, (VirtualService, VrrpInstance, RealServer)) for each in values)
+    named = (VirtualService, VrrpInstance, RealServer, ScriptTrack, FileTrack, ProcessTrack)
+    return all(isinstance(each, named) for each in values)
 
 
-def _name(value: VirtualService | VrrpInstance | RealServer) -> str:
-    return str(value.destination.key) if isinstance(value, RealServer) else value.name
+def _name(value: Any) -> str:
+    return str(value.destination.key) if isinstance(value, RealServer) else str(value.name)
 
 
 def _text(value: Any) -> str:
@@ -174,5 +231,6 @@ def _text(value: Any) -> str:
     if isinstance(value, enum.Enum):
         return str(value.value)
     if dataclasses.is_dataclass(value) and type(value).__str__ is object.__str__:
-        return " ".join(f"{each.name} {_text(getattr(value, each.name))}" for each in dataclasses.fields(value))
+        shown = [each.name for each in dataclasses.fields(value) if each.name != _KEYS]
+        return " ".join(f"{name} {_text(getattr(value, name))}" for name in shown)
     return str(value)

@@ -6,12 +6,20 @@ Rules that hold here:
   is longer than it takes to notice, to kill, to wait for the longest delay, and for the next one to start.
 * A process that starts may take longer than one that runs: its first sign of life comes after the interpreter, the
   imports and the machine's other business. A process killed for being slow would never be there at all.
+* An elector that is to succeed another has the time that any process has for its start. Until it is ready the old one
+  does all the work, so nothing suffers while it takes long.
 * Who waits for the outcome of a reload hears it before anything worse can follow from it, and after one process that
   was stuck at its start has been replaced.
 """
 
 from __future__ import annotations
 
+ESTATE_FRESH_S = 3.0
+"""How old the last word of a dead elector may be for the next one to go on from there; it is said each second."""
+RECOVERY_AFTER_S = 3.0
+"""An elector that dies sooner after its start may have died of what it was told."""
+RECOVERY_MOST_S = 2.0
+"""The most that the next elector may take until it goes on in the role of a dead one."""
 LOOK_EVERY_S = 1.0
 """How often the guardian looks for silence."""
 RESTART_FIRST_S = 0.1
@@ -24,8 +32,16 @@ STARTING_S = 30.0
 ELECTOR_ALIVE_S = 5.0
 DIRECTOR_ALIVE_S = 30.0
 """Between signs of life. A kernel that programs thousands of services takes its time."""
+ATTENDANT_ALIVE_S = 15.0
 SUCCESSORS_S = 45.0
 """How long a reload waits for the new processes to answer; afterwards they are left to the usual restarts."""
+REQUEST_S = 10.0
+"""How long the elector may take to answer what an operator asks of it."""
+STOP_ELECTOR_S = 5.0
+"""From the word to stop: it offers its role to the peer for up to 1.5 s, then resigns and withdraws."""
+STOP_OTHERS_S = 10.0
+PROBE_S = 60.0
+"""How long a program may take to say that it can follow the running one."""
 
 
 def until_starved_s(alive_s: float) -> float:

@@ -5,9 +5,9 @@ The driver loop, whatever drives it (the elector, a simulation, a test):
     machine = Machine(instance)
     run(machine.handle(Start(holding=...), now))
     while True:
-        wait for a packet, a request, or machine.deadline
-        for each packet that has arrived:          # packets before timers: a late loop must not declare
-            run(machine.handle(event, now))        # dead whoever has spoken meanwhile
+        wait for a packet, another event, or machine.deadline
+        for each packet that has arrived:          # packets, and what other processes say, before timers:
+            run(machine.handle(event, now))        # a late loop must not declare dead whoever has spoken meanwhile
         if machine.deadline is not None and machine.deadline <= now:
             run(machine.handle_timer(now))
 

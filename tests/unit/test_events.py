@@ -47,7 +47,7 @@ class Reader(ast.NodeVisitor):
     """Reads a module's calls that log. Whatever cannot be told from the source is an error, not an omission."""
 
     file: str
-    forwarders: dict[str, Forwarder]
+    forwarders: dict[tuple[str, str], Forwarder]
     calls: list[Call] = field(default_factory=list)
     functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = field(default_factory=list)
 
@@ -68,7 +68,7 @@ class Reader(ast.NodeVisitor):
                 level = "error" if level == "exception" else level
                 self._add(node, ast.Constant(level), node.args[0], self._keywords(node))
             case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in HANDS_ON and len(node.args) >= 2:
-                through = self.forwarders.get(name, Forwarder(set(), True))
+                through = self._forwarder(name)
                 own = self._keywords(node) if through.hands_on_keywords else set()
                 self._add(node, node.args[0], node.args[1], own | through.adds)
             case ast.Name(id="LogRecord"):
@@ -76,6 +76,18 @@ class Reader(ast.NodeVisitor):
                 keys = fields.keys if isinstance(fields, ast.Dict) else []
                 self._add(node, level_node, phrase, {ast.literal_eval(key) for key in keys if key is not None})
         self.generic_visit(node)
+
+    def _forwarder(self, name: str) -> Forwarder:
+        """The method of that name in this module, else the only one in its package: some are handed to a neighbour."""
+        own = self.forwarders.get((self.file, name))
+        if own is not None:
+            return own
+        package = Path(self.file).parent
+        near = [
+            each for (file, known), each in self.forwarders.items() if known == name and Path(file).parent == package
+        ]
+        assert len(near) <= 1, f"{self.file}: whose {name}?"
+        return near[0] if near else Forwarder(set(), True)
 
     def _keywords(self, node: ast.Call) -> set[str]:
         return {each.arg or "**" for each in node.keywords} - NO_FIELDS
@@ -85,7 +97,7 @@ class Reader(ast.NodeVisitor):
         function = self.functions[-1] if self.functions else None
         if isinstance(phrase, ast.Name) and function is not None and phrase.id in _parameters(function):
             adds = fields - {"**"}
-            self.forwarders[function.name] = Forwarder(adds, function.args.kwarg is not None)
+            self.forwarders[self.file, function.name] = Forwarder(adds, function.args.kwarg is not None)
             return
         assert isinstance(phrase, ast.Constant), f"{place}: the phrase is not written out: {ast.unparse(phrase)}"
         assert "**" not in fields, f"{place}: the fields are not written out"
@@ -117,7 +129,7 @@ def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 
 def read(sources: dict[str, str]) -> list[Call]:
     """The calls that log in modules. Read twice: a forwarder may stand behind those who call it."""
-    forwarders: dict[str, Forwarder] = {}
+    forwarders: dict[tuple[str, str], Forwarder] = {}
     for _ in range(2):
         readers = [Reader(name, forwarders) for name in sources]
         for reader in readers:
@@ -318,10 +330,12 @@ def test_yielding_after_a_freeze_is_not_planned(priority: int) -> None:
     assert (found.role, found.planned) == (Role.BACKUP, False)
 
 
-def test_stepping_back_after_a_freeze_is_not_planned() -> None:
-    machine = started(preempt=False)
+@pytest.mark.parametrize("priority", [50, 150])
+def test_yielding_while_listening_after_a_freeze_is_not_planned(priority: int) -> None:
+    machine = started()
     _, now = after_silence(machine)
-    found = change(machine.handle_timer(now + 10.0))
+    assert [action for action in machine.handle_timer(now + 10.0) if isinstance(action, RoleChanged)] == []
+    found = change(machine.handle(Heard(OTHER, priority, 1.0), now + 10.1))
     assert (found.role, found.planned) == (Role.BACKUP, False)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ha_lvs.daemon.orders import Orders, changes, needs_restart, read
+from ha_lvs.daemon.channel import from_json, to_json
+from ha_lvs.daemon.orders import Orders, changes, for_the_elector, needs_restart, read
 from ha_lvs.errors import ConfigError
 
 Change = Callable[[dict[str, Any]], object]
@@ -80,11 +81,18 @@ ANOTHER = {"interface": "e0", "router_id": 52, "priority": 100, "virtual_ips": [
         (web(scheduler="wlc"), []),
     ],
 )
-def test_what_only_a_restart_can_apply(tmp_path: Path, change: Change, expected: list[str]) -> None:
+def test_what_takes_another_elector(tmp_path: Path, change: Change, expected: list[str]) -> None:
     before, after = orders(tmp_path / "c.yml"), orders(tmp_path / "c.yml", change)
-    assert list(needs_restart(before, after)) == expected
-    back = [line.endswith("removed") for line in needs_restart(after, before)]
+    assert [line for line in changes(before, after) if line.startswith("instances.")] == expected
+    assert for_the_elector(before, after) is bool(expected)
+    assert needs_restart(before, after) == ()
+    back = [line.endswith("removed") for line in changes(after, before) if line.startswith("instances.")]
     assert back == [line.endswith("added") for line in expected]
+
+
+def test_only_another_node_needs_a_restart(tmp_path: Path) -> None:
+    before = orders(tmp_path / "c.yml")
+    assert needs_restart(before, read(tmp_path / "c.yml", "lb2")) == ("node: lb1 -> lb2",)
 
 
 SERVER = "services.web.servers.10.9.0.22:80"
@@ -107,7 +115,14 @@ SERVER = "services.web.servers.10.9.0.22:80"
         (web(servers=["10.9.0.21", {"address": "10.9.0.22", "weight": 5}]), [f"{SERVER}.weight: 2 -> 5"]),
         (web(servers=["10.9.0.21"]), [f"{SERVER}: removed"]),
         (web(servers=[{"address": "10.9.0.22", "weight": 2}, "10.9.0.21"]), []),
-        (edge(interval="2s"), []),
+        (
+            edge(interval="2s"),
+            ["instances.edge.interval_s: 1.0 -> 2.0", "instances.edge.lease_s: 3 -> 6"],
+        ),
+        (
+            lambda data: data.update(notify=[{"command": ["/bin/true"], "user": "nobody"}]),
+            ["notify: none -> command /bin/true timeout_s 10.0 user nobody instances none"],
+        ),
     ],
 )
 def test_what_a_reload_changes(tmp_path: Path, change: Change, expected: list[str]) -> None:
@@ -133,3 +148,56 @@ def test_a_node_that_the_file_does_not_have_is_named_with_those_it_has(tmp_path:
     orders(tmp_path / "c.yml")
     with pytest.raises(ConfigError, match=r"--node lb3 is none of the nodes \(lb1, lb2\)"):
         read(tmp_path / "c.yml", "lb3")
+
+
+# ------------------------------------------------------------------------------------------------- keys
+
+SECRETS = ["61" * 32, "62" * 32]
+
+
+def with_keys(path: Path, secrets: list[str], **more: Any) -> Orders:
+    files = []
+    for number, secret in enumerate(secrets, 1):
+        file = path.with_name(f"{number}.key")
+        file.write_text(secret + "\n")
+        file.chmod(0o600)
+        files.append({"id": number, "file": str(file)})
+    return orders(path, lambda data: data.update(authentication={"keys": files, **more}))
+
+
+def test_another_secret_in_a_key_file_is_a_change_and_stays_a_secret(tmp_path: Path) -> None:
+    before = with_keys(tmp_path / "c.yml", SECRETS[:1])
+    after = with_keys(tmp_path / "c.yml", SECRETS[1:])
+    assert before.director.config_digest == after.director.config_digest, "the file says the same"
+    assert before != after
+    assert for_the_elector(before, after)
+    assert changes(before, after) == ("authentication.keys: changed",)
+
+
+def test_a_further_key_and_another_mode_are_named_without_secrets(tmp_path: Path) -> None:
+    before = with_keys(tmp_path / "c.yml", SECRETS[:1], mode="permissive")
+    after = with_keys(tmp_path / "c.yml", SECRETS, send_key=2, mode="enforce")
+    assert changes(before, after) == (
+        "authentication.keys: changed",
+        "authentication.send_key: 1 -> 2",
+        "authentication.mode: permissive -> enforce",
+    )
+
+
+def test_authentication_that_is_brought_in_is_one_change(tmp_path: Path) -> None:
+    before, after = orders(tmp_path / "c.yml"), with_keys(tmp_path / "c.yml", SECRETS)
+    found = changes(before, after)
+    assert "authentication: off -> on" in found
+    assert not any(secret in line for line in found for secret in SECRETS)
+
+
+def test_a_key_file_that_others_can_read_refuses_the_start(tmp_path: Path) -> None:
+    with_keys(tmp_path / "c.yml", SECRETS)
+    (tmp_path / "2.key").chmod(0o640)
+    with pytest.raises(ConfigError, match=r"2\.key"):
+        read(tmp_path / "c.yml", "lb1")
+
+
+def test_orders_come_through_to_the_next_program_as_they_are(tmp_path: Path) -> None:
+    given = with_keys(tmp_path / "c.yml", SECRETS)
+    assert from_json(Orders, to_json(given)) == given

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ha_lvs.cli.operate import RELOAD_TIMEOUT_S
+from ha_lvs.cli.operate import RELOAD_TIMEOUT_S, REQUEST_TIMEOUT_S, RESTART_TIMEOUT_S
 from ha_lvs.daemon import patience, watchdog
-from ha_lvs.daemon.guardian import STOP_OTHERS_S
+from ha_lvs.daemon.elector import LAST_OFFER_S
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.wiring import Wiring
-from ha_lvs.model import DirectorPart, ElectorPart, OnStop
+from ha_lvs.model import AttendantPart, DirectorPart, ElectorPart, OnStop
 from ha_lvs.observe.events import EVENTS
 
 UNIT = Path(__file__).parents[2] / "ansible" / "roles" / "ha_lvs" / "templates" / "ha-lvs.service.j2"
@@ -26,7 +26,7 @@ def of_the_unit(setting: str) -> float:
 
 def test_the_processes_that_feed_the_watchdog_have_these_times() -> None:
     part = DirectorPart("edge", "lb1", "digest", (), (), None, OnStop.KEEP, 30.0)
-    specs = Wiring().specs(Orders(ElectorPart("lb1", ()), part, "info"), Path())
+    specs = Wiring().specs(Orders(ElectorPart("lb1", ()), part, AttendantPart("lb1", ()), "info"), Path())
     assert {name: specs[name].alive_s for name in watchdog.GUARDED} == ALIVE_S
 
 
@@ -44,10 +44,28 @@ def test_a_reload_is_answered_before_the_watchdog_starves_and_after_one_stuck_st
     assert patience.until_starved_s(patience.DIRECTOR_ALIVE_S) >= patience.SUCCESSORS_S + 10.0
 
 
+AT_MOST_S = patience.STARTING_S + patience.STOP_OTHERS_S + patience.SUCCESSORS_S
+"""Another elector that is never ready, a director that does not end, and one that does not answer."""
+
+
 def test_who_asked_for_a_reload_and_systemd_wait_for_its_answer() -> None:
-    at_most_s = STOP_OTHERS_S + patience.SUCCESSORS_S
-    assert at_most_s < RELOAD_TIMEOUT_S
-    assert at_most_s < of_the_unit("TimeoutStartSec"), "systemd kills an ExecReload after the time for a start"
+    assert AT_MOST_S < RELOAD_TIMEOUT_S
+    assert of_the_unit("TimeoutStartSec") > AT_MOST_S, "systemd kills an ExecReload after the time for a start"
+
+
+def test_who_asked_for_a_restart_waits_until_it_is_over() -> None:
+    assert patience.PROBE_S < RESTART_TIMEOUT_S
+    assert patience.STARTING_S + AT_MOST_S < RESTART_TIMEOUT_S
+
+
+def test_who_asks_something_of_the_election_waits_until_it_is_its_turn() -> None:
+    assert patience.STARTING_S + patience.STOP_OTHERS_S + patience.REQUEST_S < REQUEST_TIMEOUT_S
+
+
+def test_a_planned_stop_gives_the_elector_time_for_its_offer_and_ends_before_systemd_kills() -> None:
+    assert LAST_OFFER_S + 1.0 < patience.STOP_ELECTOR_S
+    waits_for_locks_s = 2 * patience.STOP_OTHERS_S
+    assert waits_for_locks_s + patience.STOP_ELECTOR_S + patience.STOP_OTHERS_S < of_the_unit("TimeoutStopSec")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from ha_lvs.daemon.runtime import NOTE, locked, read_note, vacant, write_note
+from ha_lvs.daemon.runtime import (
+    NOTE,
+    STANDBY,
+    locked,
+    read_note,
+    read_standby,
+    vacant,
+    write_note,
+    write_standby,
+)
 from ha_lvs.errors import PlatformError
 from ha_lvs.model import ElectorPart, VirtualIp, VrrpInstance
 
@@ -90,3 +99,30 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PlatformError, match="--runtime-dir"), locked(tmp_path / "file"):
         pass
+
+
+def test_the_lock_goes_on_in_another_program_of_the_process(tmp_path: Path) -> None:
+    with locked(tmp_path) as fd:
+        inherited = os.dup(fd)
+    with pytest.raises(PlatformError, match="another ha-lvs"), locked(tmp_path):
+        pass  # the descriptor that was left to the next program holds it
+    with locked(tmp_path, inherited), pytest.raises(PlatformError, match="another ha-lvs"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_what_is_on_standby_is_noted_for_root_only(tmp_path: Path) -> None:
+    assert read_standby(tmp_path) == frozenset()
+    write_standby(tmp_path, {"edge", "rim"})
+    assert read_standby(tmp_path) == {"edge", "rim"}
+    assert (tmp_path / STANDBY).stat().st_mode & 0o777 == 0o600
+    write_standby(tmp_path, ())
+    assert read_standby(tmp_path) == frozenset()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "null"])
+def test_a_damaged_note_of_the_standby_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / STANDBY).write_text(text)
+    with pytest.raises(PlatformError, match=r"standby\.json is damaged"):
+        read_standby(tmp_path)

@@ -14,10 +14,15 @@ from ha_lvs.daemon.guardian import Guardian
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.process import monotonic
 from ha_lvs.daemon.withdrawal import Withdrawal
-from ha_lvs.model import DirectorPart, ElectorPart, OnStop, Role
+from ha_lvs.model import AttendantPart, DirectorPart, ElectorPart, OnStop, Role
 
 DEADLINE_S = 60.0
-ORDERS = Orders(ElectorPart("lb1", ()), DirectorPart("edge", "lb1", "", (), (), None, OnStop.KEEP, 30.0), "info")
+ORDERS = Orders(
+    ElectorPart("lb1", ()),
+    DirectorPart("edge", "lb1", "", (), (), None, OnStop.KEEP, 30.0),
+    AttendantPart("lb1", ()),
+    "info",
+)
 ACTIVE = InstanceState("edge", Role.ACTIVE, 150, 0.0, 1, "", 0, "no other router was heard", True)
 
 
@@ -33,11 +38,12 @@ def test_the_director_of_a_reload_that_a_stop_overtakes_is_told_the_last_roles(t
 
     async def live() -> None:
         guardian = Guardian(ORDERS, Withdrawal(()), tmp_path, lambda: ORDERS)
+        house = guardian.house
         running = asyncio.create_task(guardian.run())
-        await until(lambda: guardian._ready, "all processes to answer")
-        process = guardian._children["director"].process
+        await until(lambda: house.ready, "all processes to answer")
+        process = house.children["director"].process
         assert process is not None
-        end = guardian._wiring._guardian_director[1]
+        end = house.wiring._links["guardian", "director"][1]
 
         def unread() -> object:
             try:
@@ -47,12 +53,12 @@ def test_the_director_of_a_reload_that_a_stop_overtakes_is_told_the_last_roles(t
 
         try:
             os.kill(process.pid, signal.SIGSTOP)
-            await guardian._reloading.acquire()
-            guardian._states["edge"] = ACTIVE
-            guardian._stop_now()
+            await guardian.reloading.lock.acquire()
+            house.states["edge"] = ACTIVE
+            house.stop_now()
             await until(unread, "the director to be told that the elector is gone")
-            guardian._wiring.drop_unread()
-            guardian._reloading.release()
+            house.wiring.drop_unread(["director"])
+            guardian.reloading.lock.release()
             await until(unread, "the stop to go on")
             told = unread()
             assert not isinstance(told, Stop), "the roles come first: it ends by what it knows"

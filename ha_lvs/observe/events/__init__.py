@@ -15,12 +15,20 @@ The tests compare the table with every call that logs. `ha_lvs.observe.catalog` 
 
 from __future__ import annotations
 
-from ha_lvs.observe.events import director, elector, guardian
+from ha_lvs.observe.events import attendant, bfd, director, elector, eligibility, guardian, peer
 from ha_lvs.observe.events.event import Event
 
 __all__ = ["EVENTS", "TABLE", "Event"]
 
-TABLE: tuple[Event, ...] = (*guardian.EVENTS, *elector.EVENTS, *director.EVENTS)
+TABLE: tuple[Event, ...] = (
+    *guardian.EVENTS,
+    *elector.EVENTS,
+    *eligibility.EVENTS,
+    *bfd.EVENTS,
+    *director.EVENTS,
+    *peer.EVENTS,
+    *attendant.EVENTS,
+)
 """Every event, by who tells it."""
 
 EVENTS: dict[str, Event] = {event.phrase: event for event in TABLE}

@@ -89,6 +89,17 @@ EVENTS = (
         documentation=VRRP,
     ),
     Event(
+        phrase="what the last elector knew does not fit",
+        message_id="79144b2f7a0d476f85e752b42acb59ef",
+        levels=("warning",),
+        subject="The elector could not go on where its predecessor stopped",
+        happened="What an elector has left to its successor could not be read: @HA_LVS_DETAIL@.",
+        follows="That instance begins as after a crash: it adopts its addresses and listens who is active.",
+        remedy="Nothing, after an upgrade or a downgrade. Otherwise report it.",
+        fields=("detail",),
+        documentation=VRRP,
+    ),
+    Event(
         phrase="less than real time",
         message_id="e9d6bf3e8cb34b488340edfdd9abd02f",
         levels=("warning",),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ha_lvs.observe.events import operating
 from ha_lvs.observe.events.event import IPVS, UNIT, VRRP, Event
 
 EVENTS = (
+    *operating.EVENTS,
     # ----------------------------------------------------------------------------------------- the director as a whole
     Event(
         phrase="starting",
@@ -38,8 +40,8 @@ EVENTS = (
         subject="Director @HA_LVS_NODE@ stops on purpose",
         happened="Node @HA_LVS_NODE@ was told to stop.",
         follows=(
-            "If it is active, it resigns and removes the virtual IPs, and the other director takes over at "
-            "once. IPVS is left as ipvs.on_stop in the config says."
+            "If it is active, the other director takes the virtual IPs over before this one lets go, or at once after "
+            "it has resigned where no other one answers. IPVS is left as ipvs.on_stop in the config says."
         ),
         remedy="Nothing. Until it is started again, nobody stands by for the other director.",
         fields=("node",),
@@ -57,6 +59,19 @@ EVENTS = (
         documentation=UNIT,
     ),
     # --------------------------------------------------------------------------------------------------- its processes
+    Event(
+        phrase="elector died; another one goes on in its role",
+        message_id="3d97e6fc6f4b4335952a25bbd2f8fb6f",
+        levels=("error",),
+        subject="The elector died, and its successor goes on without a fail-over",
+        happened="The elector of this active director has ended: @HA_LVS_EXIT@.",
+        follows=(
+            "The virtual IPs stay under their lease while another elector starts, which goes on where the dead one "
+            "stopped. If it does not within a moment, the role is resigned and the addresses are withdrawn."
+        ),
+        remedy="Find out why it died: it should not. Look for an out-of-memory kill, and report a crash.",
+        fields=("exit",),
+    ),
     Event(
         phrase="process died; starting it again",
         message_id="607f5f5b03424979ac847aedc45c9d35",
@@ -249,60 +264,6 @@ EVENTS = (
         remedy="Nothing: somebody has asked for it, as uninstalling does.",
         fields=("steps",),
         documentation=IPVS,
-    ),
-    # ---------------------------------------------------------------------------------------------------------- reload
-    Event(
-        phrase="config applied",
-        message_id="7588bcb91b844ee6b7b59616f2ae11dd",
-        levels=("info",),
-        subject="A changed config file is in force",
-        happened="The config file was read again. It differs in @HA_LVS_CHANGES@ places, and is in force now.",
-        follows=("IPVS and the health checks follow it step by step; established connections go on. No role changes."),
-        remedy="Nothing here. Give the other director the same file; its digest is @HA_LVS_DIGEST@.",
-        fields=("digest", "changes"),
-    ),
-    Event(
-        phrase="config changed",
-        message_id="32e601d6e37245138c06bcd361cb8631",
-        levels=("info",),
-        subject="A change in the config file",
-        happened="The config file was read again, and differs in this from what was in force: @HA_LVS_CHANGE@.",
-        follows="All changes take effect together, as is told with them.",
-        remedy="Nothing.",
-        fields=("change",),
-    ),
-    Event(
-        phrase="config unchanged",
-        message_id="5d704b14bcc94757a2ef6b6bf784aa34",
-        levels=("info",),
-        subject="The config file says what is in force already",
-        happened="The config file was read again, and says the same as before (digest @HA_LVS_DIGEST@).",
-        follows="Everything goes on as it was.",
-        remedy="Nothing. If you expected a change, see whether the daemon was started with the file that you changed.",
-        fields=("digest",),
-    ),
-    Event(
-        phrase="config refused",
-        message_id="2dd9e2afddf94aee8c99e7c2f9a5ba86",
-        levels=("error",),
-        subject="A changed config file was refused",
-        happened="The config file was read again and cannot be used: @HA_LVS_DETAIL@.",
-        follows="The daemon goes on with what it had. A restart would fail for as long as the file is as it is.",
-        remedy='"ha-lvs check -c FILE" shows every problem of the file with its place. Mend them, then reload.',
-        fields=("detail",),
-    ),
-    Event(
-        phrase="config needs a restart",
-        message_id="2366b7e8a033413ea0e30c18c1210055",
-        levels=("warning",),
-        subject="A changed config file needs a restart",
-        happened=(
-            "The config file was read again and is fine, but changes something that cannot change while the "
-            "daemon runs: @HA_LVS_CHANGE@."
-        ),
-        follows="Nothing of the new file is in force; the daemon goes on with what it had.",
-        remedy="Restart the standby first, and the active one when that is ready: a planned switch-over.",
-        fields=("change",),
     ),
     # ---------------------------------------------------------------------------------------------- systemd's watchdog
     Event(
