@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ha_lvs.daemon import runtime
+from ha_lvs.daemon import carriers, runtime
 from ha_lvs.daemon.channel import LogRecord
 from ha_lvs.daemon.withdrawal import mute_sockets, resign
 from ha_lvs.errors import ConfigError, PlatformError
@@ -90,6 +90,7 @@ def clean(runtime_dir: Path, config: Path | None, node: str | None, *, services:
             done.warnings.append(
                 f"nothing in {runtime_dir} tells what an earlier run held; give the config file with -c"
             )
+        done.failures += carriers.remove(noted or ())
         if services:
             _remove_services(runtime_dir, done)
     return done
@@ -199,7 +200,10 @@ def _drop(
 def _drop_routes(instance: VrrpInstance, events: list[LogRecord]) -> None:
     if not instance.routes and not instance.rules:
         return
-    routes = HeldRoutes(instance)
+    try:
+        routes = HeldRoutes(instance)
+    except PlatformError:  # an interface is gone, and its routes with it
+        return
     try:
         events += (
             LogRecord("error", "virtual route not withdrawn", {"instance": instance.name, "detail": str(failure)})

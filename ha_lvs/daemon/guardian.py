@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from ha_lvs import __version__
-from ha_lvs.daemon import cleanup, control, orders, requests, restarting, runtime, supervision, systemd
+from ha_lvs.daemon import carriers, cleanup, control, orders, requests, restarting, runtime, supervision, systemd
 from ha_lvs.daemon.household import Household
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.patience import STOP_ELECTOR_S, STOP_OTHERS_S
@@ -67,6 +67,8 @@ def run(config_path: Path, node: str | None, runtime_dir: Path, resume_fd: int |
     if legacy is None and given.needs_ipvs:
         require_ipvs()
     with runtime.locked(runtime_dir, None if legacy is None else legacy.lock_fd) as lock_fd:
+        for event in carriers.provide(in_force.elector.instances):
+            logs.from_record(event, by="guardian")
         withdrawal = Withdrawal(in_force.elector.instances)
         if legacy is None:
             for event in cleanup.succeed(runtime_dir, given.elector):

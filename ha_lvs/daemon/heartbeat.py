@@ -33,7 +33,7 @@ Log = Callable[..., None]
 SUCCESSION_S = 0.25
 """For how long the far end is to bear our silence while one elector follows another."""
 PACKETS_PER_TURN = 4096  # more than the receive buffer holds: a late loop must see the newest before its timers
-STOP_PACKETS = 3  # of which one arrives: nobody is there to repeat them after a stop
+COPIES = 3  # of a packet that nobody repeats: one may be lost, or overtaken by the packet before it
 SAME_COMPLAINT_EVERY_S = 10.0
 REOPEN_EVERY_S = 1.0
 
@@ -158,7 +158,7 @@ class Heartbeat:
         Arguments:
             pause_s: for how long; the next packet ends it.
         """
-        self._run(self.machine.announce_pause(pause_s))
+        self._run(self.machine.announce_pause(pause_s) * COPIES)
 
     def change(self, session: BfdSession) -> None:
         """Takes up another interval or multiplier without a break; the ends and the interface are the same."""
@@ -168,8 +168,7 @@ class Heartbeat:
     def stop(self) -> None:
         """Ends the session on purpose: no failure for the far end. It stays so; `tick` goes on to say it."""
         self._begun, self._inherited = True, None
-        for action in self.machine.disable(monotonic()):
-            self._run([action] * STOP_PACKETS)
+        self._run(self.machine.disable(monotonic()) * COPIES)
 
     def bequeath(self) -> dict[str, Any]:
         """Closes the sockets and returns all that a successor needs; the far end bears silence for `SUCCESSION_S`."""

@@ -14,7 +14,7 @@ import asyncio
 
 import structlog
 
-from ha_lvs.daemon import cleanup, runtime
+from ha_lvs.daemon import carriers, cleanup, runtime
 from ha_lvs.daemon.household import Heir, Household
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.patience import STARTING_S, STOP_OTHERS_S
@@ -51,6 +51,8 @@ class Succession:
                 return "the director is being stopped"
             noted = self._noted()
             try:
+                for event in carriers.provide(after.elector.instances):
+                    logs.from_record(event, by="guardian")
                 withdrawal = Withdrawal(after.elector.instances)
             except (HaLvsError, OSError) as problem:
                 return str(problem)
@@ -66,6 +68,8 @@ class Succession:
                 log.error("elector not succeeded", detail=problem_found)
             else:
                 self._take_away_what_only_the_old_held(after)
+                for left in carriers.remove(noted.instances, but=after.elector.instances):
+                    log.warning("virtual MAC interface not removed", detail=left)
                 log.info("elector succeeded", node=after.elector.node)
             return problem_found
 

@@ -236,8 +236,16 @@ class _Packet:
 
 def _source(path: VrrpPath) -> IPAddress:
     """The address that advertisements come from."""
-    if not (isinstance(path.source, IPv6Address) and path.source.is_unspecified):
+    if not path.source.is_unspecified:
         return path.source
+    if path.source.version == 4:
+        own = links.own_address(path.interface)
+        if own is None:
+            raise PlatformError(
+                f"interface {path.interface} has no IPv4 address that VRRP could speak from (yet): give it one, or "
+                "write the node's address in the config file"
+            )
+        return own
     found = links.link_local(path.interface)
     if found is None:
         raise PlatformError(

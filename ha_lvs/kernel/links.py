@@ -9,15 +9,17 @@ import fcntl
 import socket
 import struct
 from collections.abc import Iterable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel import netlink
 from ha_lvs.wire import rtnetlink
 
+SIOCGIFADDR = 0x8915
 SIOCGIFHWADDR = 0x8927
 ARPHRD_ETHER = 1
 
+_IFREQ_ADDR = struct.Struct("16sH2x4s16s")
 _IFREQ_HWADDR = struct.Struct("16sH14s")
 _UNUSABLE = rtnetlink.IFA_F_TENTATIVE | rtnetlink.IFA_F_DADFAILED
 _RECEIVE_BYTES = 1 << 16
@@ -48,6 +50,17 @@ def hardware_address(interface: str) -> bytes | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         _, family, address = _IFREQ_HWADDR.unpack(fcntl.ioctl(sock, SIOCGIFHWADDR, request))
     return bytes(address[:6]) if family == ARPHRD_ETHER else None
+
+
+def own_address(interface: str) -> IPv4Address | None:
+    """The first IPv4 address of an interface, by which it speaks where nothing else is said; None when it has none."""
+    request = _IFREQ_ADDR.pack(interface.encode(), 0, b"", b"")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            _, _, address, _ = _IFREQ_ADDR.unpack(fcntl.ioctl(sock, SIOCGIFADDR, request))
+        except OSError:
+            return None
+    return IPv4Address(address)
 
 
 def link_local(interface: str) -> IPv6Address | None:
