@@ -19,12 +19,15 @@ def provide(instances: Iterable[VrrpInstance]) -> list[LogRecord]:
     Returns what there is to log.
     Errors: PlatformError or KernelError when one cannot be made.
     """
-    events = []
+    events: list[LogRecord] = []
     for instance, ip in _carried(instances):
         mac = macvlan.virtual_mac(_router_id(instance, ip), ip.address.version)
-        for warning in macvlan.ensure(ip.mac_vlan, ip.interface, mac):
-            fields: dict[str, str | int | float | bool | None] = {"interface": ip.mac_vlan, "detail": warning}
-            events.append(LogRecord("warning", "virtual MAC interface not as it should be", fields))
+        events += (
+            LogRecord(
+                "warning", "virtual MAC interface not as it should be", {"interface": ip.mac_vlan, "detail": warning}
+            )
+            for warning in macvlan.ensure(ip.mac_vlan, ip.interface, mac)
+        )
     return events
 
 
