@@ -51,7 +51,7 @@ lint: $(VENV) ## style, types, import layers, Ansible's production profile
 test: test-unit test-lab ## all tests: unit, property, simulation; then the labs
 
 test-unit: $(VENV) ## tests that need neither root nor a lab
-	$(BIN)/pytest -m 'not netns and not ipvs and not deploy'
+	$(BIN)/pytest -n auto -m 'not netns and not ipvs and not deploy'
 
 test-lab: $(VENV) $(LAB) ## tests in namespaces of this kernel and, side by side, of one that has IPVS
 	$(ROOT) bash ha_lvs/drill/lab/test-labs.sh $(BIN)

@@ -244,7 +244,7 @@ def make_a_directory(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (make_missing, "chk: No such file or directory"),
+        (make_missing, ": No such file or directory"),
         (make_unexecutable, "chk is not executable; chmod +x it"),
         (make_writable_by_all, "chk is writable by everybody; chmod o-w it"),
         (open_its_directory, "bin is writable by everybody; chmod o-w it"),
