@@ -58,7 +58,8 @@ def run(config_path: Path, node: str | None, runtime_dir: Path, resume_fd: int |
     Errors: ConfigError, PlatformError.
     """
     legacy = None if resume_fd is None else restarting.take_over(resume_fd)
-    systemd.feed_watchdog()
+    if legacy is not None:  # of a new director systemd asks nothing before it is ready, unless it is told to
+        systemd.feed_watchdog()
     given, problem = _read(config_path, node, legacy)
     in_force = given if legacy is None or legacy.orders is None else legacy.orders
     logs.configure(given.log_level, by="guardian")
