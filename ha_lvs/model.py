@@ -551,10 +551,15 @@ class OnStop(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ElectorPart:
-    """All that the elector needs of the config file."""
+    """All that the elector needs of the config file, and of what people have asked for before it was started.
+
+    Arguments:
+        standby: names of instances that stay out of the election until they are enabled.
+    """
 
     node: str
     instances: tuple[VrrpInstance, ...]
+    standby: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

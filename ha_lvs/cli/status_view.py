@@ -186,6 +186,9 @@ def _show_notes(console: Console, instances: dict[str, Any]) -> None:
         if late := found.get("late"):
             times = "once" if late == 1 else f"{late} times"
             console.print(text(f"{name} was late {times} and gave no verdict then", ATTENTION))
+        if dropped := found.get("dropped"):
+            counts = ", ".join(f"{cause} {count}" for cause, count in dropped.items())
+            console.print(text(f"{name} has not accepted advertisements as they are: {counts}", ATTENTION))
 
 
 def _show_peers(console: Console, peers: list[dict[str, Any]], now: datetime) -> None:

@@ -33,9 +33,8 @@ from ha_lvs.daemon.attend.scripts import ScriptTracker
 from ha_lvs.daemon.attend.states import States
 from ha_lvs.daemon.attend.subscribers import Subscribers
 from ha_lvs.daemon.attend.witnesses import WitnessProber
-from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, Stop, from_json
+from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, Stop, Unreadable, from_json
 from ha_lvs.daemon.process import raise_file_limit, set_process_name
-from ha_lvs.errors import ChannelError
 from ha_lvs.model import AttendantPart
 from ha_lvs.observe import logs
 
@@ -126,12 +125,9 @@ class Attendant:
     def _read(self, channel: Channel) -> None:
         if channel.closed:
             return
-        try:
-            frames = channel.receive()
-        except ChannelError as problem:
-            log.error("frame ignored", detail=str(problem))
-            return
-        for frame in frames:
+        for frame in channel.receive():
+            if isinstance(frame, Unreadable):
+                log.error("frame ignored", detail=frame.detail)
             self._handle(frame, channel)
         self._look_for_the_end(channel)
 

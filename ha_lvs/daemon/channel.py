@@ -75,6 +75,8 @@ class InstanceState:
         late: how often a timer that came too late gave no verdict, since the elector's start.
         deferring: whether it has handed over and therefore does not preempt.
         dropped: advertisements that were not believed, by cause, since the elector's start.
+        bfd: state of the session with each peer, in words.
+        witnesses: whether each answers; those that have not been probed yet are missing.
     """
 
     instance: str
@@ -91,6 +93,8 @@ class InstanceState:
     late: int = 0
     deferring: bool = False
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    bfd: dict[str, str] = dataclasses.field(default_factory=dict)
+    witnesses: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 
 # ---- what operators want of the election: guardian to elector, and its answer
@@ -160,10 +164,14 @@ class RefuseRole:
     """The way back of an `OfferRole` that is not taken: from the other director, or our own where no peer is linked.
 
     Whoever takes the role says nothing here: its advertisements do.
+
+    Arguments:
+        unreachable: whether no director of ours could be asked: there is none, or it is not linked.
     """
 
     instance: str
     reason: str
+    unreachable: bool = False
 
 
 # ---- what the eligibility of this node depends on: attendant and director to elector
@@ -239,8 +247,23 @@ class Ready:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class InstanceEstate:
+    """Elector to guardian, with every change and about once a second: what a successor would have to know, if we died.
+
+    Arguments:
+        instance: its name; empty for what is no instance's.
+        estate: as in `Estate`.
+    """
+
+    instance: str
+    estate: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Estate:
     """Old elector to its successor, its last act: all that it knows, as JSON shapes keyed by instance.
+
+    It goes in memory, not as a frame, since there is no telling how much it is.
 
     Arguments:
         instances: by name, what `Instance.bequeath` gives.
@@ -293,7 +316,7 @@ FRAMES: dict[str, type] = {
     for frame in (
         Hello, Stop, Alive, LogRecord, InstanceState, WatchEndpoints, ForgetEndpoints, EndpointState,
         HandOver, StandBy, Enable, Done, OfferRole, RefuseRole,
-        TrackState, WitnessState, Duplicate, SyncState, PeersFound, PeerState, Ready, Estate,
+        TrackState, WitnessState, Duplicate, SyncState, PeersFound, PeerState, Ready, Estate, InstanceEstate,
     )
 }  # fmt: skip
 
@@ -363,6 +386,13 @@ def _build(kind: Any, data: Any) -> Any:
 # ------------------------------------------------------------------------------------------ the channel
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In place of a frame that could not be read, and never sent."""
+
+    detail: str
+
+
 class Channel:
     """One end of a socket pair, in frames.
 
@@ -396,12 +426,13 @@ class Channel:
     def receive(self) -> list[Any]:
         """Every frame that has arrived, oldest first. Sets `closed` when the other side is gone.
 
-        Errors: ChannelError on a frame that is none of ours.
+        One that is none of ours, or too long, comes as `Unreadable` in its place: the others count all the same.
         """
         frames: list[Any] = []
         while True:
+            flags = 0
             try:
-                data = self.sock.recv(MAX_FRAME)
+                data, _, flags, _ = self.sock.recvmsg(MAX_FRAME)
             except BlockingIOError:
                 return frames
             except OSError:
@@ -409,7 +440,13 @@ class Channel:
             if not data:
                 self.closed = True
                 return frames
-            frames.append(decode(data))
+            if flags & socket.MSG_TRUNC:
+                frames.append(Unreadable(f"a frame of more than {MAX_FRAME} bytes: {data[:80]!r}"))
+                continue
+            try:
+                frames.append(decode(data))
+            except ChannelError as problem:
+                frames.append(Unreadable(str(problem)))
 
     def close(self) -> None:
         """Closes this end."""

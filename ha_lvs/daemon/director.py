@@ -34,13 +34,14 @@ from ha_lvs.daemon.channel import (
     OfferRole,
     RefuseRole,
     Stop,
+    Unreadable,
     WatchEndpoints,
     from_json,
 )
 from ha_lvs.daemon.peering import Peering
 from ha_lvs.daemon.pool import OWNERSHIP_FILE, Outcome, Pool
 from ha_lvs.daemon.process import set_process_name
-from ha_lvs.errors import ChannelError, HaLvsError, KernelError, PlatformError
+from ha_lvs.errors import HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
 from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import DirectorPart, ServerState, VrrpInstance
@@ -163,11 +164,11 @@ class Director:
     # ----------------------------------------------------------------------------------------- channels
 
     def _read(self, channel: Channel, take: Callable[[Any], None]) -> None:
-        try:
-            for frame in channel.receive():
+        for frame in channel.receive():
+            if isinstance(frame, Unreadable):
+                log.error("frame ignored", detail=frame.detail)
+            else:
                 take(frame)
-        except ChannelError as problem:
-            log.error("frame ignored", detail=str(problem))
         if channel.closed:
             asyncio.get_running_loop().remove_reader(channel.fileno())
             if channel is self._guardian:
@@ -267,6 +268,7 @@ class Director:
             "barred": "" if state is None else state.barred,
             "deferring": state is not None and state.deferring,
             "late": 0 if state is None else state.late,
+            "dropped": {} if state is None else dict(sorted(state.dropped.items())),
             "peer": None
             if state is None or not state.peer
             else {"address": state.peer, "priority": state.peer_priority},

@@ -14,7 +14,6 @@ import contextlib
 import gc
 import json
 import os
-import select
 import signal
 import sys
 from typing import Any
@@ -23,10 +22,12 @@ from ha_lvs.daemon import channel
 from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, LogRecord, from_json
 from ha_lvs.daemon.elect import succession
 from ha_lvs.daemon.elect.instance import Instance
+from ha_lvs.daemon.elect.lastwords import LastWords
 from ha_lvs.daemon.elect.requests import Requests
 from ha_lvs.daemon.elect.signing import increasing, verifier_for
+from ha_lvs.daemon.elect.waiting import Waiting
 from ha_lvs.daemon.heartbeat import Heartbeat
-from ha_lvs.daemon.process import monotonic, set_process_name, signals_as_readable
+from ha_lvs.daemon.process import monotonic, raise_file_limit, set_process_name, signals_as_readable
 from ha_lvs.daemon.realtime import go_realtime
 from ha_lvs.election import events
 from ha_lvs.election.standing import INTERFACE, tracks_of
@@ -53,13 +54,15 @@ class Elector:
     """
 
     def __init__(self, part: ElectorPart, guardian: Channel, director: Channel, attendant: Channel) -> None:
+        self._part = part
         self._guardian = guardian
         self._director = director
         self._attendant = attendant
         self._reported: dict[str, InstanceState] = {}
         self._stop_by: float | None = None
         self._stopping = False
-        self._estate_is_news = True
+        self._last_words = LastWords(guardian, self._shared_estate)
+        self._waiting = Waiting()
         self._verifier = verifier_for(part)
         counter = increasing()
         self.instances = [Instance(config, self, self._verifier, counter) for config in part.instances]
@@ -78,7 +81,7 @@ class Elector:
 
     def changed(self, instance: Instance) -> None:
         """Tells the others where an instance stands now."""
-        self._estate_is_news = True
+        self._last_words.changed(instance)
         state = instance.state()
         told = [each.send(state) for each in (self._guardian, self._director, self._attendant)]
         if all(told):
@@ -137,8 +140,7 @@ class Elector:
             if now >= report_at:
                 self._report_all()
                 report_at = now + REPORT_EVERY_S
-            if self._estate_is_news:  # for whoever comes after us if we die
-                self._estate_is_news = not self._guardian.send(self._estate())
+            self._last_words.say_one()
             if now >= collect_at:
                 gc.collect()
                 collect_at = now + COLLECT_EVERY_S
@@ -160,6 +162,8 @@ class Elector:
             self._heartbeats[session] = Heartbeat(session, self.log, self._peer_down, self._peer_up, inherited=own)
         for instance in self.instances:
             left = None if estate is None else estate.instances.get(instance.config.name)
+            if instance.config.name in self._part.standby:
+                instance.handle(events.HandOver(force=False, leave=True))
             if left is not None:
                 try:
                     instance.inherit(left, self._up)
@@ -173,37 +177,37 @@ class Elector:
         self._attendant.send(Hello())
         self._tell_all(self._guardian, self._director, self._attendant)
 
-    def _estate(self, heartbeats: dict[str, Any] | None = None) -> channel.Estate:
-        """All that a successor has to know. BFD is in it only where it is handed over alive."""
-        shared: dict[str, Any] = {"up": self._up, "heartbeats": heartbeats or {}}
-        if self._verifier is not None:
-            shared["seen"] = self._verifier.seen()
-        return channel.Estate({each.config.name: each.bequeath() for each in self.instances}, shared)
+    def _shared_estate(self) -> dict[str, Any]:
+        """What a successor has to know and is no instance's."""
+        seen = {} if self._verifier is None else {"seen": self._verifier.seen()}
+        return {"up": self._up, **seen}
 
-    def _succeeded(self, successor: Channel | None, readable: list[Any]) -> bool:
+    def _succeeded(self, successor: Channel | None, readable: set[int]) -> bool:
         """Whether another elector has taken over from this one, which must then end without another word.
 
         Errors: ChannelError when it is gone by now. The BFD sockets are closed then, and there is no way back.
         """
-        if successor is None or successor not in readable or not succession.is_asked_for(successor):
+        if successor is None or successor.fileno() not in readable or not succession.is_asked_for(successor):
             return False
         heartbeats = {_name(session): each.bequeath() for session, each in self._heartbeats.items()}
-        if not succession.bequeath(successor, self._estate(heartbeats)):
+        instances = {each.config.name: each.bequeath(alive=True) for each in self.instances}
+        if not succession.bequeath(
+            successor, channel.Estate(instances, {**self._shared_estate(), "heartbeats": heartbeats})
+        ):
             raise ChannelError("the elector that was to succeed this one is gone")
         return True
 
-    def _wait(self, terminated: int, successor: Channel | None, report_at: float) -> list[Any]:
+    def _wait(self, terminated: int, successor: Channel | None, report_at: float) -> set[int]:
         watched: list[Any] = [terminated, self._guardian, self._links, *self._heartbeats.values()]
         watched += (sock for instance in self.instances for sock in instance.paths.sockets)
-        watched += (
-            each for each in (self._director, self._attendant, successor) if each is not None and not each.closed
-        )
+        others = (self._director, self._attendant, successor)
+        watched += (each for each in others if each is not None and not each.closed)
         deadlines = [each.machine.deadline for each in self.instances]
         deadlines += (each.deadline for each in self._heartbeats.values())
         until = min([report_at, *(at for at in deadlines if at is not None)])
         if self._stop_by is not None:
             until = min(until, self._stop_by)
-        return select.select(watched, [], [], max(0.0, until - monotonic()))[0]
+        return self._waiting.until(until, watched)
 
     def _read_packets(self) -> None:
         for heartbeat in self._heartbeats.values():
@@ -211,6 +215,9 @@ class Elector:
         for instance in self.instances:
             instance.read()
         for interface, up in self._links.read():
+            if up:
+                for instance in self.instances:
+                    instance.interface_came(interface)
             self._tracked(INTERFACE + interface, up)
 
     def _tick(self, now: float) -> None:
@@ -232,15 +239,15 @@ class Elector:
 
     # ---------------------------------------------------------------------------------------- channels
 
-    def _read_channels(self, readable: list[Any]) -> None:
-        if self._guardian in readable:
-            for frame in _frames(self._guardian):
+    def _read_channels(self, readable: set[int]) -> None:
+        if self._guardian.fileno() in readable:
+            for frame in self._guardian.receive():
                 self._from_guardian(frame)
             if self._guardian.closed:  # nobody is left to withdraw the addresses if we die: let the peer have them
                 self._stopping = True
         for other in (self._director, self._attendant):
-            if other in readable:
-                for frame in _frames(other):
+            if other.fileno() in readable:
+                for frame in other.receive():
                     self._from_others(frame, other)
 
     def _from_guardian(self, frame: object) -> None:
@@ -271,7 +278,7 @@ class Elector:
                     self._director.send(channel.RefuseRole(frame.instance, "there is no instance of that name"))
                 self._tell(frame.instance, events.Offered(frame.sources, frame.window_s))
             case channel.RefuseRole():
-                self._tell(frame.instance, events.Refused(frame.reason))
+                self._tell(frame.instance, events.Refused(frame.reason, frame.unreachable))
             case channel.SyncState():
                 for instance in self.instances:
                     instance.handle(events.Synced(frame.in_sync))
@@ -312,17 +319,13 @@ class Elector:
 
     def _report_all(self) -> None:
         self._guardian.send(Alive())
-        self._estate_is_news = True
+        self._last_words.all_anew(self.instances)
         for instance in self.instances:
+            instance.bfd = {
+                str(session.peer): self._heartbeats[session].machine.state.text for session in instance.config.bfd
+            }
             if self._reported.get(instance.config.name) != instance.state():
                 self.changed(instance)
-
-
-def _frames(sender: Channel) -> list[Any]:
-    try:
-        return sender.receive()
-    except ChannelError:
-        return []  # an unknown frame is nothing to die of here
 
 
 def _name(session: BfdSession) -> str:
@@ -338,6 +341,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(option, type=int)
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-elector")
+    raise_file_limit()  # four sockets and more for each instance
     with os.fdopen(options.part_fd, "rb") as stream:
         part = from_json(ElectorPart, json.load(stream))
     estate = None

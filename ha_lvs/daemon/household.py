@@ -21,14 +21,13 @@ from typing import Any
 import structlog
 
 from ha_lvs.daemon import systemd
-from ha_lvs.daemon.channel import Alive, Done, Estate, InstanceState, LogRecord, Stop
+from ha_lvs.daemon.channel import Alive, Done, InstanceEstate, InstanceState, LogRecord, Stop, Unreadable
 from ha_lvs.daemon.children import Child, Spec, describe_exit
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.process import monotonic
 from ha_lvs.daemon.recovery import Recovery
 from ha_lvs.daemon.wiring import Wiring
 from ha_lvs.daemon.withdrawal import Withdrawal
-from ha_lvs.errors import ChannelError
 from ha_lvs.model import Role
 from ha_lvs.observe import logs
 
@@ -78,7 +77,7 @@ class Household:
         ready: whether all have answered once.
         heir: the elector that is to succeed the running one, while it gets ready.
         last_trouble: why an elector could not run, in its own words.
-        elector_starts: called before an elector starts that succeeds nobody has read anything.
+        standby: gives the names of the instances that stay out of the election.
         answered: called with each answer of the elector to a request.
         spoke: called when a child has shown its first sign of life.
     """
@@ -95,7 +94,7 @@ class Household:
         self.ready = False
         self.heir: Heir | None = None
         self.last_trouble = ""
-        self.elector_starts: Callable[[], None] = lambda: None
+        self.standby: Callable[[], frozenset[str]] = frozenset
         self.answered: Callable[[Done], None] = lambda _: None
         self.spoke: Callable[[], None] = lambda: None
         self._recovery = Recovery()
@@ -152,9 +151,8 @@ class Household:
         """Starts a child that succeeds nobody; when the system does not start it, tries again later."""
         if child.spec.name == "elector":
             self.wiring.afresh()
-            estate = self._recovery.estate if self._recovery.under_way else None
-            child.spec = replace(self.specs(self.orders)["elector"], estate=estate)
-            self.elector_starts()
+            usual = self._with_standby(self.specs(self.orders)["elector"], self.orders)
+            child.spec = replace(usual, estate=self._recovery.estate())
         try:
             child.start()
         except OSError as problem:
@@ -166,10 +164,15 @@ class Household:
 
         Errors: OSError when the system does not start it.
         """
-        heir = Heir(Child(self.wiring.successor(orders), self._died), orders, withdrawal)
+        spec = self._with_standby(self.wiring.successor(orders), orders)
+        heir = Heir(Child(spec, self._died), orders, withdrawal)
         heir.child.start()
         self.heir = heir
         return heir
+
+    def _with_standby(self, spec: Spec, orders: Orders) -> Spec:
+        """Has an elector know from its first moment which instances stay out of the election."""
+        return replace(spec, part=replace(orders.elector, standby=tuple(sorted(self.standby()))))
 
     async def end(self, children: Sequence[Child], limit_s: float) -> None:
         """Waits until these children have ended, and kills them each time the limit has passed."""
@@ -252,8 +255,13 @@ class Household:
 
     def _lose_patience(self, child: Child) -> None:
         """Ends a recovery that takes too long; what follows is an elector's death."""
-        if self._recovery.under_way and not child.spoke and child is self.elector:
+        if not self._recovery.under_way or child.spoke or child is not self.elector:
+            return
+        if child.running:
             child.kill()
+        else:  # the system has not even started it
+            self._recovery.under_way = False
+            self.withdraw()
 
     def _succeed(self, *, bequeathed: bool) -> None:
         heir, self.heir = self.heir, None
@@ -300,12 +308,7 @@ class Household:
 
     def read(self, name: str) -> None:
         """Takes in what a child has said."""
-        try:
-            frames: list[Any] = self.wiring.channels[name].receive()
-        except ChannelError as problem:
-            log.error("frame ignored", process=name, detail=str(problem))
-            return
-        for frame in frames:
+        for frame in self.wiring.channels[name].receive():
             match frame:
                 case Alive():
                     self._alive(name)
@@ -316,8 +319,10 @@ class Household:
                 case InstanceState():
                     self.states[frame.instance] = frame
                     self.say_status()
-                case Estate():
+                case InstanceEstate():
                     self._recovery.told(frame, monotonic())
+                case Unreadable():
+                    log.error("frame ignored", process=name, detail=frame.detail)
                 case Done():
                     self.answered(frame)
                     self.wake()

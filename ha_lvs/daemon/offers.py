@@ -23,12 +23,12 @@ from typing import Any
 import structlog
 
 from ha_lvs.daemon.channel import Channel, InstanceState, OfferRole, RefuseRole
+from ha_lvs.election.timing import LONGEST_OFFER_S
 from ha_lvs.peer.hub import Hub
 from ha_lvs.peer.link import Link
 
 log = structlog.get_logger()
 
-MOST_WINDOW_S = 60.0
 _LONGEST_REASON = 300
 
 
@@ -64,7 +64,7 @@ class Offers:
         """Our elector offers a role: the best of the peers is asked."""
         link = self._best(frame.instance)
         if link is None:
-            self._elector.send(RefuseRole(frame.instance, f"no peer is linked: {self._why_none()}"))
+            self._elector.send(RefuseRole(frame.instance, f"no peer is linked: {self._why_none()}", unreachable=True))
             return
         number = next(self._numbers)
         body = {
@@ -113,7 +113,7 @@ class Offers:
     def _on_offer(self, link: Link, body: dict[str, Any]) -> None:
         instance, number = str(body["instance"]), int(body["number"])
         late_s = link.age_s(body["at"])
-        window_s = min(float(body["window_s"]), MOST_WINDOW_S) - late_s
+        window_s = min(float(body["window_s"]), LONGEST_OFFER_S) - late_s
         sources = tuple(ip_address(str(each)) for each in body["sources"])
         reason = self._unready() if instance in self._instances else f"{self._node} has no instance {instance}"
         if not reason and window_s <= 0:

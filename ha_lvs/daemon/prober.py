@@ -26,9 +26,9 @@ from ha_lvs.daemon.channel import (
     Hello,
     LogRecord,
     Stop,
+    Unreadable,
     WatchEndpoints,
 )
-from ha_lvs.errors import ChannelError
 from ha_lvs.health.probes import Engine
 from ha_lvs.health.verdict import Verdict
 from ha_lvs.model import Endpoint, ServerState
@@ -79,12 +79,9 @@ class Prober:
         self._engine.watch(fd, self.stop)
 
     def _hear(self, channel: Channel) -> None:
-        try:
-            frames = channel.receive()
-        except ChannelError as problem:
-            self._log("error", "frame ignored", detail=str(problem))
-            return
-        for frame in frames:
+        for frame in channel.receive():
+            if isinstance(frame, Unreadable):
+                self._log("error", "frame ignored", detail=frame.detail)
             self._handle(frame, channel)
         if channel.closed:
             if channel is self._guardian:

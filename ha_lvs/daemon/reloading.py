@@ -95,7 +95,8 @@ class Reloading:
         replaced = _replaced(before, after, anew=anew)
         logs.configure(after.log_level, by="guardian")
         self._house.orders = after
-        await self._house.replace(replaced, after, STOP_OTHERS_S)
+        async with self._succession.lock:  # a hand-over that is under way goes by the director
+            await self._house.replace(replaced, after, STOP_OTHERS_S)
         for each in changes[:CHANGES_LOGGED]:
             log.info("config changed", change=each)
         log.info("config applied", digest=after.director.config_digest, changes=len(changes))

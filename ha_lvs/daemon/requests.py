@@ -27,8 +27,6 @@ from ha_lvs.model import Role, VrrpInstance
 log = structlog.get_logger()
 
 VERBS = ("handover", "standby", "enable")
-UNASKED = 0
-"""Number of a request that nobody waits for."""
 
 
 @dataclass(slots=True)
@@ -64,7 +62,7 @@ class Requests:
         self.next_number = next_number
         self._asked: dict[int, Asked] = {}
         self.standby: frozenset[str] = frozenset()
-        house.elector_starts = self.remind
+        house.standby = lambda: self.standby
         house.answered = self._done
 
     def recall(self) -> None:
@@ -77,12 +75,6 @@ class Requests:
         self.standby = noted & {instance.name for instance in self._house.orders.elector.instances}
         if self.standby:
             log.warning("still on standby", instances=", ".join(sorted(self.standby)))
-
-    def remind(self) -> None:
-        """Tells an elector that starts anew which instances stay out of the election."""
-        self.standby &= {instance.name for instance in self._house.orders.elector.instances}
-        for name in sorted(self.standby):
-            self._house.wiring.channels["elector"].send(StandBy(UNASKED, name))
 
     async def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a request with one of `VERBS`.

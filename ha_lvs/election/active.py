@@ -108,11 +108,11 @@ def hand_over(core: Core, event: HandOver, now: float) -> list[Action]:
     return [Offer(window_s)]
 
 
-def end_offer(core: Core, now: float, reason: str) -> list[Action]:
-    """Nobody takes it."""
+def end_offer(core: Core, now: float, reason: str, *, unreachable: bool = False) -> list[Action]:
+    """Nobody takes it. Where nobody of ours could be asked, a foreign peer takes what is resigned."""
     if core.offer is None:
         return []
-    if core.offer.force:
+    if core.offer.force or unreachable:
         return _hand_on(core, now, f"resigned: {reason}", f"resigned: {reason}")
     return core.conclude(ok=False, detail=reason)
 

@@ -150,7 +150,8 @@ def offered(core: Core, event: Offered, now: float) -> list[Action]:
     watch = core.watch
     giver = watch.peer if watch.peer in event.sources else event.sources[0] if event.sources else "the active"
     core.enter_active(now)
-    core.bearing = Bearing(now + event.window_s, event.window_s, event.sources)
+    window_s = min(event.window_s, LONGEST_OFFER_S)  # whoever asks for more is none of ours
+    core.bearing = Bearing(now + window_s, window_s, event.sources)
     core.speech.begin(core.instance, core.cadence_s(), now)
     return [
         HoldAddresses(),

@@ -129,7 +129,8 @@ class Silence:
         """
         if self.look_at is None:
             return []
-        if not self._lenient or now >= max(self._give_up_at, self._detect_at):
+        if not self._lenient or now >= self._give_up_at:
+            self.look_at = self._detect_at
             return [Expired()] if now >= self._detect_at else []
         enough_s = self._detection_s / self._intervals / 2
         if late_s > enough_s and now + self._detection_s - self._detect_at > enough_s:

@@ -108,9 +108,14 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The peer does not take what was offered."""
+    """The peer does not take what was offered.
+
+    Arguments:
+        unreachable: whether there is no director of ours to be asked; RFC 9568's way is left: resigning.
+    """
 
     reason: str
+    unreachable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class Machine(Core):
             case HandOver():
                 return [*actions, *active.hand_over(self, event, now)]
             case Refused():
-                return [*actions, *active.end_offer(self, now, event.reason)]
+                return [*actions, *active.end_offer(self, now, event.reason, unreachable=event.unreachable)]
             case Duplicate():
                 return [*actions, *active.duplicate(self, event, now)]
         match event:

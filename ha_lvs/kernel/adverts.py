@@ -112,6 +112,13 @@ class AdvertSocket:
             while True:
                 self.sock.recv(PACKET_BYTES)
 
+    def is_stale(self) -> bool:
+        """Whether the interface is another one by now under its name: nothing is heard on this socket any more."""
+        try:
+            return links.index_of(self.path.interface) != self._index
+        except PlatformError:  # it is gone; when it comes again it is another one
+            return False
+
     def fileno(self) -> int:
         """For select."""
         return self.sock.fileno()

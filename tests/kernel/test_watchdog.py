@@ -191,7 +191,7 @@ def test_a_reload_whose_new_director_cannot_be_started_says_so_and_storms_nobody
     guardian = director.processes()["guardian"]
     elector = director.processes()["elector"]
     content = config()
-    write(director.config, {**content, "log": {"level": "debug"}})
+    write(director.config, {**content, "cluster": "renamed"})  # what only the director follows
     taken = {int(each.name) for each in Path(f"/proc/{guardian}/fd").iterdir()}
     limit = next(number for number in itertools.count(1) if len(set(range(number)) - taken) == 3)  # the file fits in
     usual = resource.prlimit(guardian, resource.RLIMIT_NOFILE)

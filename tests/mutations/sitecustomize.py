@@ -7,7 +7,8 @@ no switches for it, since nobody should be able to turn such things off.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ha_lvs.election.events import Action, Event
@@ -30,6 +31,38 @@ def _silent_stop() -> None:
 
     AdvertSocket.send = only_usual  # type: ignore[method-assign]
     Machine.handle = deaf_to_hand_over  # type: ignore[method-assign]
+
+
+def _let_go_first() -> None:
+    """A hand-over is a resignation: nobody is asked whether he takes the role, the addresses go at once."""
+    from ha_lvs.election.events import HandOver, Offer, Refused
+    from ha_lvs.election.machine import Machine
+
+    handle = Machine.handle
+
+    def resigning(self: Machine, event: Event, now: float) -> list[Action]:
+        if not isinstance(event, HandOver):
+            return handle(self, event, now)
+        asked = handle(self, replace(event, force=True), now)
+        left = handle(self, Refused("nobody was asked"), now)
+        return [*(action for action in asked if not isinstance(action, Offer)), *left]
+
+    Machine.handle = resigning  # type: ignore[method-assign]
+
+
+def _restart_by_stopping() -> None:
+    """The elector that is to be succeeded stops as for a planned end without a hand-over, and leaves nothing."""
+    from ha_lvs.daemon.elect.instance import Instance
+
+    bequeath = Instance.bequeath
+
+    def nothing(self: Instance, *, alive: bool) -> dict[str, Any]:
+        if not alive:
+            return bequeath(self, alive=alive)  # what the guardian is told each second
+        self.stop()
+        return {}
+
+    Instance.bequeath = nothing  # type: ignore[method-assign]
 
 
 def _announce_once() -> None:
@@ -66,7 +99,13 @@ def _idle_process() -> None:
     Watch.forgive = unforgiving  # type: ignore[method-assign,assignment]
 
 
-MUTATIONS = {"silent stop": _silent_stop, "announce once": _announce_once, "idle process": _idle_process}
+MUTATIONS = {
+    "silent stop": _silent_stop,
+    "let go first": _let_go_first,
+    "restart by stopping": _restart_by_stopping,
+    "announce once": _announce_once,
+    "idle process": _idle_process,
+}
 
 wanted = os.environ.get("HA_LVS_TEST_MUTATION")
 if wanted is not None:

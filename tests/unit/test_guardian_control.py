@@ -14,6 +14,7 @@ import pytest
 from ha_lvs.daemon.channel import Alive, Channel, Estate, HandOver, Hello, OfferRole, Ready, WatchEndpoints
 from ha_lvs.daemon.children import Child, Spec
 from ha_lvs.daemon.control import GUARDIAN_SOCKET_NAME, query, serve
+from ha_lvs.daemon.elect.succession import bequeath, take_over
 from ha_lvs.daemon.household import End, end_of_elector
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.patience import RESTART_FIRST_S, RESTART_MAX_S, STARTING_S
@@ -121,8 +122,8 @@ def test_a_successor_talks_to_the_elector_before_it_and_has_a_channel_for_the_ne
     old, new = at(first, "--bequeath-fd"), at(second, "--succeed-fd")
     new.send(Ready())
     assert old.receive() == [Ready()]
-    old.send(Estate({}, {}))
-    assert new.receive() == [Estate({}, {})]
+    assert bequeath(old, Estate({}, {}))
+    assert take_over(new) == Estate({}, {})
     for option in ("--guardian-fd", "--director-fd", "--attendant-fd"):
         assert first.fds[option] == second.fds[option], "all else is shared"
     wiring.succeeded()

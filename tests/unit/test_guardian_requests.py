@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ha_lvs.daemon import requests, succession
-from ha_lvs.daemon.channel import Alive, Channel, Done, Enable, HandOver, Hello, InstanceState, StandBy
+from ha_lvs.daemon import succession
+from ha_lvs.daemon.channel import Alive, Channel, Done, Enable, HandOver, InstanceState
 from ha_lvs.daemon.children import Child
 from ha_lvs.daemon.household import Household
 from ha_lvs.daemon.orders import Orders
@@ -181,16 +181,13 @@ def test_a_standby_is_noted_for_each_instance_that_left_and_enable_takes_it_back
     asyncio.run(live())
 
 
-def test_an_elector_that_starts_anew_is_told_who_is_on_standby(tmp_path: Path) -> None:
+def test_who_is_on_standby_is_known_to_whoever_starts_an_elector(tmp_path: Path) -> None:
     async def live() -> None:
         write_standby(tmp_path, {"rim", "gone"})
         async with talk(tmp_path) as t:
             t.requests.recall()
             assert t.requests.standby == {"rim"}, "the config has no other any more"
-            t.house.elector_starts()
-            assert await t.heard(1) == [StandBy(requests.UNASKED, "rim")]
-            t.elector.send(Done(requests.UNASKED, True, "nobody has asked"))
-            t.elector.send(Hello())
+            assert t.house.standby() == {"rim"}, "whoever is started next is told by its part"
 
     asyncio.run(live())
 

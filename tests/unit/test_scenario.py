@@ -26,11 +26,15 @@ from ha_lvs.model import Forwarding
 DATA = Path(__file__).parent / "data"
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yml"))
 AGAINST = {
+    "elector-crash": ("keepalived",),
     "frozen-active": ("keepalived",),
     "planned-stop": ("keepalived",),
     "power-loss": ("keepalived",),
+    "restart-in-place": ("keepalived",),
     "server-dies": ("keepalived", "dns"),
 }
+INTERVALS_MS = {"busy-processors": 10, "elector-crash": 1000, "handover": 1000, "restart-in-place": 100}
+"""Of those with another interval than most."""
 
 GOOD: dict[str, Any] = {
     "title": "A drill",
@@ -74,17 +78,20 @@ def at(time: str, verb: str, target: object) -> dict[str, Any]:
     return {"at": time, verb: target}
 
 
-# ------------------------------------------------------------------------------------------------ our eight
+# ------------------------------------------------------------------------------------------------ our eleven
 
 
-def test_there_are_eight() -> None:
+def test_there_are_eleven() -> None:
     assert [path.stem for path in SCENARIOS] == [
         "busy-processors",
+        "elector-crash",
         "frozen-active",
+        "handover",
         "killed",
         "one-way-loss",
         "planned-stop",
         "power-loss",
+        "restart-in-place",
         "server-dies",
         "server-hangs",
     ]
@@ -108,7 +115,7 @@ def test_what_each_changes_of_the_pair_is_a_config_file(path: Path) -> None:
     config = config_loader.loads(dump(merge(generated, scenario.config), "test").encode(), "generated")
     assert bool(config.services) == scenario.needs_ipvs
     if scenario.config:
-        assert config.instances["edge"].interval.ms == {"busy-processors": 10}.get(scenario.name, 250)
+        assert config.instances["edge"].interval.ms == INTERVALS_MS.get(scenario.name, 250)
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
@@ -178,6 +185,11 @@ def test_steps_are_sorted_by_time_and_those_of_one_time_stay_in_order() -> None:
         ("freeze", "standby", {}, "freeze standby"),
         ("kill", "lb2", {}, "kill lb2"),
         ("hang_server", "s1", {}, "hang server s1"),
+        ("handover", "active", {}, "active hands over"),
+        ("standby", "lb1", {}, "put lb1 on standby"),
+        ("enable", "lb1", {}, "enable lb1"),
+        ("restart", "standby", {}, "restart standby in place"),
+        ("kill_elector", "active", {}, "kill the elector of active"),
         ("one_way", "active", {"blocked": "sends"}, "one-way: active no longer sends"),
         ("loss", "lb1", {"percent": 2.5}, "loss: lb1 loses 2.5% each way"),
         ("delay", "s1", {"time_s": 0.02, "jitter_s": 0.0}, "delay: s1 is 20 ms late each way"),
@@ -222,7 +234,7 @@ def test_every_verb_and_bound_is_in_the_schema() -> None:
         ("6:24", ["load.udp", "0.5ms", "whole milliseconds"]),
         ("7:23", ["against[1]", "'nginx'", "keepalived or dns"]),
         ("9:19", ["steps[0].cut", "'activ'", "did you mean 'active'?"]),
-        ("10:14", ["steps[1].handover", "unknown key", "when there is `ha-lvs handover`"]),
+        ("7:11", ["against[0]", "keepalived cannot hand over", "`handover: active`"]),
         ("11:14", ["steps[2].freez", "did you mean `freeze`?"]),
         ("12:31", ["steps[3].stop", "second verb beside `kill`"]),
         ("13:5", ["steps[4]", "does nothing", "cut, heal"]),
@@ -298,6 +310,14 @@ ORDERS_THAT_WORK = [
     [("stop_server", "s1"), ("start_server", "s1"), ("hang_server", "s1"), ("start_server", "s1")],
     [("hang_server", "s1"), ("stop_server", "s1"), ("start_server", "s1")],
     [("cut", "s1"), ("heal", "s1")],
+    [("handover", "active"), ("handover", "standby"), ("handover", "active")],
+    [("handover", "active"), ("enable", "lb1")],
+    [("standby", "lb1"), ("restart", "lb1"), ("enable", "lb1"), ("standby", "lb1")],
+    [("handover", "lb1"), ("standby", "lb1"), ("enable", "lb1")],
+    [("restart", "standby"), ("restart", "active"), ("restart", "active")],
+    [("kill_elector", "active"), ("kill_elector", "active"), ("stop", "active")],
+    [("freeze", "lb1"), ("kill_elector", "lb1"), ("thaw", "lb1"), ("handover", "lb1")],
+    [("standby", "lb1"), ("stop", "lb1"), ("start", "lb1"), ("enable", "lb1")],
 ]
 
 
@@ -322,6 +342,14 @@ def test_steps_that_follow_from_each_other(order: list[tuple[str, Any]]) -> None
         ([("stop", "lb1"), ("kill", "lb1")], ["already been stopped", "start it first"]),
         ([("freeze", "lb1"), ("stop", "lb1")], ["already been frozen", "thaw it first"]),
         ([("stop_server", "s1"), ("hang_server", "s1")], ["already been stopped", "start_server it first"]),
+        ([("enable", "lb1")], ["lb1 has not been told to hand over or put on standby"]),
+        ([("standby", "lb2"), ("enable", "lb1")], ["lb1 has not been told to hand over or put on standby"]),
+        ([("standby", "lb1"), ("standby", "lb1")], ["already been put on standby", "enable it first"]),
+        ([("standby", "lb1"), ("handover", "lb1")], ["already been put on standby", "enable it first"]),
+        ([("stop", "lb1"), ("handover", "lb1")], ["already been stopped", "start it first"]),
+        ([("freeze", "lb1"), ("restart", "lb1")], ["already been frozen", "thaw it first"]),
+        ([("standby", "lb1"), ("freeze", "lb1"), ("enable", "lb1")], ["already been frozen", "thaw it first"]),
+        ([("kill", "active"), ("kill_elector", "active")], ["already been killed", "start it first"]),
     ],
     ids=str,
 )
@@ -338,6 +366,7 @@ def test_the_order_is_that_of_the_times_not_that_of_the_file() -> None:
     ("load", "bound", "value", "missing"),
     [
         ({"rate": 50}, "udp_outage", "1s", "load.udp"),
+        ({"rate": 50}, "datagrams_lost", 0, "load.udp"),
         ({"rate": 50}, "connections_kept", 100, "load.connections"),
         ({"rate": 0, "connections": 10}, "outage", "1s", "load.rate"),
         ({}, "requests_failed", 1, "load.rate"),
@@ -365,6 +394,30 @@ def test_dns_has_no_directors() -> None:
 def test_dns_needs_servers() -> None:
     busy = [at("2s", "busy_cpu", {"loops": 1, "duration": "1s"})]
     one(refused(steps=busy, topology={"servers": 0}, load={}, expect={}, against=["dns"]), "against[0]", "servers")
+
+
+@pytest.mark.parametrize(
+    ("order", "fragment"),
+    [
+        ([("handover", "lb2")], "keepalived cannot hand over, as `handover: lb2` asks"),
+        ([("standby", "active")], "keepalived cannot be put on standby"),
+        ([("standby", "active"), ("enable", "active")], "keepalived cannot be put on standby"),
+    ],
+)
+def test_what_keepalived_cannot_do(order: list[tuple[str, str]], fragment: str) -> None:
+    asked = [at(f"{n}s", *step) for n, step in enumerate(order)]
+    assert steps(*asked)
+    one(refused(steps=asked, against=["keepalived"]), "against[0]", fragment)
+
+
+def test_what_comes_near_to_it_keepalived_can_do() -> None:
+    found = steps(at("1s", "restart", "active"), at("2s", "kill_elector", "active"), against=["keepalived"])
+    assert found.against == ("keepalived",)
+
+
+@pytest.mark.parametrize("verb", ["handover", "standby", "enable", "restart", "kill_elector"])
+def test_what_is_asked_of_directors_is_not_asked_of_servers(verb: str) -> None:
+    assert "s1 is a real server" in "\n".join(refused(steps=[at("1s", verb, "s1")]))
 
 
 def test_a_contender_twice() -> None:
@@ -497,7 +550,16 @@ def verdict(name: str, bound: float, measured: float | None) -> bool:
 
 
 DIRECTIONS = {
-    "at most": {"outage", "udp_outage", "requests_failed", "dual_active", "no_holder", "role_changes", "recovery"}
+    "at most": {
+        "outage",
+        "udp_outage",
+        "datagrams_lost",
+        "requests_failed",
+        "dual_active",
+        "no_holder",
+        "role_changes",
+        "recovery",
+    }
     | {"server_out", "server_in"},
     "at least": {"connections_kept"},
     "exactly": {"holders_at_end"},

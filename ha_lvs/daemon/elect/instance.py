@@ -90,6 +90,7 @@ class Instance:
         self.routes = HeldRoutes(config)
         self.announcer = Announcer(config)
         self.transitions = 0
+        self.bfd: dict[str, str] = {}
         self._elector = elector
         self._log = elector.log
         self._tracks = frozenset(track.name for track in tracks_of(config))
@@ -127,6 +128,10 @@ class Instance:
         for heard in self.paths.read(quietly=quietly):
             self._run(self.machine.handle(heard, monotonic()))
 
+    def interface_came(self, interface: str) -> None:
+        """An interface is up (again), and may be another one under its name."""
+        self.paths.renew(interface)
+
     def tick(self, now: float) -> None:
         """Lets the machine act when its deadline has come."""
         deadline = self.machine.deadline
@@ -156,10 +161,17 @@ class Instance:
 
     # ------------------------------------------------------------------------------------- succession
 
-    def bequeath(self) -> dict[str, Any]:
-        """All that a successor has to know, in JSON's terms. Nothing may be done here afterwards."""
+    def bequeath(self, *, alive: bool) -> dict[str, Any]:
+        """All that a successor has to know, in JSON's terms.
+
+        Arguments:
+            alive: whether it goes on at once, with our BFD sessions; after a crash those begin anew.
+        """
+        machine = self.machine.snapshot()
+        if not alive:
+            machine["eligibility"]["paths_up"] = []
         return {
-            "machine": self.machine.snapshot(),
+            "machine": machine,
             "transitions": self.transitions,
             "reason": self._reason,
             "since_s": self._since_s,
@@ -205,6 +217,8 @@ class Instance:
             late=machine.late,
             deferring=machine.deferring,
             dropped=dict(self.paths.dropped),
+            bfd=dict(self.bfd),
+            witnesses={str(witness): seen for witness, seen in self._witnesses.items()},
         )
 
     # ---------------------------------------------------------------------------------------- actions

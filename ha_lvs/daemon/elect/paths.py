@@ -30,7 +30,7 @@ _REFUSED = {
     Verdict.MISSING: "carries no authentication; is `authentication` in the other director's config?",
     Verdict.UNKNOWN_KEY: "is signed with a key that is not in our config",
     Verdict.WRONG: "is signed with another secret under the same key id",
-    Verdict.REPLAYED: "is a replay, or the sender's clock was set back",
+    Verdict.REPLAYED: "is a replay, or its sender's clock was set back or is more than ten minutes behind ours",
 }
 
 
@@ -108,6 +108,12 @@ class Paths:
         for sock in self.sockets:
             if sock.path.discover:
                 sock.set_peers(self._peers_of(sock.path))
+
+    def renew(self, interface: str) -> None:
+        """Takes new sockets where an interface was deleted and made anew: the old ones hear nothing any more."""
+        for at, sock in enumerate(tuple(self.sockets)):
+            if sock.path.interface == interface and sock.is_stale():
+                self._reopen(at)
 
     def close(self) -> None:
         """Closes the sockets; nothing is sent."""

@@ -33,6 +33,7 @@ def measure(trial: Trial) -> Figures:
     return {
         "outage": None if gap is None else _seconds(gap.length_ms / 1000),
         "udp_outage": udp_outage(trial),
+        "datagrams_lost": datagrams_lost(trial),
         "requests_failed": requests_failed(trial),
         "connections_kept": connections_kept(trial),
         "holders_at_end": holders_at_end(trial),
@@ -93,6 +94,13 @@ def udp_outage(trial: Trial) -> float | None:
     gaps = udp_gaps(trial)
     length_ms = max(gap.length_ms for gap in gaps) if gaps else udp["outage_ms"]
     return _seconds(length_ms / 1000)
+
+
+def datagrams_lost(trial: Trial) -> float | None:
+    """How many datagrams of the stream were not answered; it counts from arming, and waits for the last answers."""
+    if trial.udp is None or trial.armed_s is None or not trial.udp["sent"]:
+        return None
+    return float(trial.udp["lost"])
 
 
 def connections_kept(trial: Trial) -> float | None:

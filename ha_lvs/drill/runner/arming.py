@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import closing
 
+from ha_lvs.drill.contenders import DirectorLike
+from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.hosts import Host
 from ha_lvs.drill.lab.waiting import PACE, lasting, wait_for
 from ha_lvs.drill.measure.events import Emit
@@ -48,6 +50,26 @@ def wait_for_roles(watch: Watch, directors: Collection[str]) -> None:
             f"{name} to be active or backup",
             every_s=0.05,
         )
+
+
+def wait_for_links(directors: Mapping[str, DirectorLike]) -> None:
+    """Waits until the directors are linked, if theirs can be and are meant to be: a pair that has just been started
+    stops and hands over by another way than one that has settled.
+
+    Arguments:
+        directors: by name.
+
+    Errors: LabError when they do not come together.
+    """
+    for name, director in directors.items():
+        if isinstance(director, Director):
+            wait_for(lambda director=director: _linked(director), PAIR_WITHIN_S, f"{name} to be linked", every_s=0.1)  # type: ignore[misc]  # bound at once
+
+
+def _linked(director: Director) -> bool:
+    """Whether a director is linked with the other one; also where it is not to be."""
+    status = director.status()
+    return status["peer_link"] is None or any(peer["linked"] for peer in status["peers"])
 
 
 def wait_for_pair(watch: Watch, directors: Mapping[str, Host], interval_s: float) -> tuple[str, str]:

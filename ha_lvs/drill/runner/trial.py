@@ -112,6 +112,7 @@ class Trial:
         self._emit("note", text=f"{self._contender.name} started")
         if self._watch:
             arming.wait_for_roles(self._watch, directors)
+            arming.wait_for_links(directors)
         if self._watch and self._lab.servers:
             names = {server.address: server.name for server in self._lab.servers}
             arming.wait_for_services(self._hosts, self._listen, set(names))

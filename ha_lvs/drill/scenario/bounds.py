@@ -47,6 +47,7 @@ BOUNDS: Mapping[str, Bound] = MappingProxyType(
         for bound in (
             Bound("outage", "s", "at most", "longest gap between answered requests"),
             Bound("udp_outage", "s", "at most", "longest gap between answered datagrams"),
+            Bound("datagrams_lost", "", "at most", "datagrams that were lost"),
             Bound("requests_failed", "", "at most", "requests that failed"),
             Bound("connections_kept", "%", "at least", "long-lived connections that answer at the end"),
             Bound("holders_at_end", "", "exactly", "holders of the virtual IP at the end"),

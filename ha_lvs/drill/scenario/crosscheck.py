@@ -17,7 +17,7 @@ from ha_lvs.config import durations, values
 from ha_lvs.config.durations import Duration
 from ha_lvs.config.lenient import Found, children, get, tried, twice
 from ha_lvs.config.tree import Path
-from ha_lvs.drill.scenario.model import DIRECTORS, ROLES, VERBS
+from ha_lvs.drill.scenario.model import ASKED, DIRECTORS, OURS_ALONE, ROLES, VERBS
 from ha_lvs.drill.scenario.schema import StepEntry, Topology, decimal, host
 from ha_lvs.drill.scenario.schema import server as server_name
 
@@ -30,6 +30,8 @@ _DONE: Mapping[str, str] = MappingProxyType(
         "freeze": "frozen",
         "kill": "killed",
         "stop": "stopped",
+        "handover": "told to hand over",
+        "standby": "put on standby",
         "stop_server": "stopped",
         "hang_server": "hung",
     }
@@ -40,6 +42,7 @@ _UNDOES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "heal": ("cut", "loss", "delay", "one_way"),
         "thaw": ("freeze",),
         "start": ("kill", "stop"),
+        "enable": ("handover", "standby"),
         "start_server": ("stop_server", "hang_server"),
     }
 )
@@ -51,11 +54,19 @@ _REFUSED_AFTER: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "freeze": ("freeze", "kill", "stop"),
         "kill": ("kill", "stop"),
         "stop": ("kill", "stop", "freeze"),
+        "handover": ("kill", "stop", "freeze", "standby"),
+        "standby": ("kill", "stop", "freeze", "standby"),
+        "enable": ("kill", "stop", "freeze"),
+        "restart": ("kill", "stop", "freeze"),
+        "kill_elector": ("kill", "stop"),
         "stop_server": ("stop_server",),
         "hang_server": ("stop_server", "hang_server"),
     }
 )
-"""What makes a verb pointless while it has not been undone. SIGTERM waits until a frozen process is thawed."""
+"""What makes a verb pointless while it has not been undone.
+
+SIGTERM waits until a frozen process is thawed, and so does what else it is asked for.
+"""
 
 
 _AT_ONCE = Duration(0)
@@ -177,6 +188,7 @@ def _servers(data: dict[str, Any], steps: list[_Step]) -> Iterator[Found]:
 def _order(steps: list[_Step], all_understood: bool) -> Iterator[Found]:
     open_steps: list[_Step] = []
     for step in steps:
+        yield from _refused(step, open_steps)
         undone = _UNDOES.get(step.verb)
         if undone is not None:
             before = any(each.verb in undone and _maybe_same(each.target, step.target) for each in open_steps)
@@ -185,14 +197,18 @@ def _order(steps: list[_Step], all_understood: bool) -> Iterator[Found]:
                 yield step.path, f"{step.target} has not been {done} by then; put that step before it"
             open_steps = [each for each in open_steps if each.target != step.target or each.verb not in undone]
             continue
-        for each in open_steps:
-            if each.target == step.target and each.verb in _REFUSED_AFTER.get(step.verb, ()):
-                undo = next(verb for verb, undone in _UNDOES.items() if each.verb in undone)
-                yield step.path, f"{step.target} has already been {_DONE[each.verb]} at {each.at}; {undo} it first"
-                break
         if step.verb == "kill":
             open_steps = [each for each in open_steps if (each.target, each.verb) != (step.target, "freeze")]
         open_steps.append(step)
+
+
+def _refused(step: _Step, open_steps: list[_Step]) -> Iterator[Found]:
+    """What makes a step pointless, the first of it."""
+    for each in open_steps:
+        if each.target == step.target and each.verb in _REFUSED_AFTER.get(step.verb, ()):
+            undo = next(verb for verb, undone in _UNDOES.items() if each.verb in undone)
+            yield step.path, f"{step.target} has already been {_DONE[each.verb]} at {each.at}; {undo} it first"
+            return
 
 
 def _maybe_same(one: str, other: str) -> bool:
@@ -225,8 +241,9 @@ def _expect(data: dict[str, Any], steps: list[_Step] | None) -> Iterator[Found]:
         for key, source in (("outage", "rate"), ("requests_failed", "rate"), ("connections_kept", "connections")):
             if key in expect and _more_than_nothing(load.get(source, 0)) is False:
                 yield ("expect", key), f"cannot be measured without load.{source}; add that or remove this"
-        if "udp_outage" in expect and load.get("udp") is None:
-            yield ("expect", "udp_outage"), "cannot be measured without load.udp; add that or remove this"
+        for key in ("udp_outage", "datagrams_lost"):
+            if key in expect and load.get("udp") is None:
+                yield ("expect", key), "cannot be measured without load.udp; add that or remove this"
     if steps is None:
         return
     verbs = {step.verb for step in steps}
@@ -240,7 +257,11 @@ def _against(data: dict[str, Any], steps: list[_Step]) -> Iterator[Found]:
     named = [(path, name) for path, name in children(against, "against") if isinstance(name, str)]
     yield from twice(named, "{} is already at {}; remove one")
     on_directors = next((step for step in steps if step.target in (*ROLES, *DIRECTORS)), None)
+    only_ours = next((step for step in steps if step.verb in OURS_ALONE), None)
     for path, name in named:
+        if name == "keepalived" and only_ours is not None:
+            verb, target = only_ours.verb, only_ours.target
+            yield path, f"keepalived cannot {ASKED[verb]}, as `{verb}: {target}` asks; remove it"
         if name != "dns":
             continue
         if _count_of_servers(data) == 0:

@@ -16,7 +16,6 @@ _SCHEMA = reading.Schema(
     needs="title, teaches, steps and end",
     example="title: ...",
     verb="ha-lvs schema --scenario",
-    later={"handover": "it will be a verb of steps when there is `ha-lvs handover`"},
 )
 
 

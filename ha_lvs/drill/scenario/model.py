@@ -38,6 +38,11 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "kill": "kill {target}",
         "stop": "stop {target}",
         "start": "start {target}",
+        "handover": "{target} hands over",
+        "standby": "put {target} on standby",
+        "enable": "enable {target}",
+        "restart": "restart {target} in place",
+        "kill_elector": "kill the elector of {target}",
         "loss": "loss: {target} loses {percent:g}% each way",
         "delay": "delay: {target} is {time_s} late each way{jitter}",
         "one_way": "one-way: {target} no longer {blocked}",
@@ -48,6 +53,20 @@ VERBS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every verb of a step, and how it is told."""
+
+
+ASKED: Mapping[str, str] = MappingProxyType(
+    {
+        "handover": "hand over",
+        "standby": "be put on standby",
+        "enable": "be enabled",
+        "restart": "restart in place",
+    }
+)
+"""The verbs that ask a running director for something, as an operator does with `ha-lvs`, and what that is."""
+
+OURS_ALONE = ("handover", "standby", "enable")
+"""Those of them that no other contender can do; what comes nearest to `restart` everybody can."""
 
 
 def shown_s(seconds: float) -> str:

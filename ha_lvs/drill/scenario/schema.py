@@ -166,6 +166,31 @@ class StepEntry(FileModel):
     start: Director | None = Field(
         default=None, description="Starts a director that was stopped or killed.", examples=["active"]
     )
+    handover: Director | None = Field(
+        default=None,
+        description="`ha-lvs handover`: the other director takes the role before this one lets go.",
+        examples=["active"],
+    )
+    standby: Director | None = Field(
+        default=None,
+        description="`ha-lvs standby`: hands over, and stays out of the election until enable.",
+        examples=["active"],
+    )
+    enable: Director | None = Field(
+        default=None, description="`ha-lvs enable` after handover or standby.", examples=["active"]
+    )
+    restart: Director | None = Field(
+        default=None,
+        description="`ha-lvs restart`: every process is replaced in place, as for an upgrade. What cannot do that "
+        "(keepalived) is stopped and started.",
+        examples=["standby"],
+    )
+    kill_elector: Director | None = Field(
+        default=None,
+        description="SIGKILL for the one process of a director that takes part in the election (keepalived: its VRRP "
+        "process); the others find out.",
+        examples=["active"],
+    )
     loss: Loss | None = Field(
         default=None, description="A cable that loses packets.", examples=[{"node": "active", "percent": 20}]
     )
@@ -201,6 +226,7 @@ class Expect(FileModel):
 
     outage: Moment | None = _bound("outage", "1.5s")
     udp_outage: Moment | None = _bound("udp_outage", "1.2s")
+    datagrams_lost: Count | None = _bound("datagrams_lost", 0)
     requests_failed: Count | None = _bound("requests_failed", 80)
     connections_kept: Annotated[float, _decimal(0, 100)] | None = _bound("connections_kept", 100)
     holders_at_end: Annotated[int, fields.number(0, len(DIRECTORS))] | None = _bound("holders_at_end", 1)
