@@ -17,6 +17,7 @@ from ha_lvs.daemon.heartbeat import Heartbeat
 from ha_lvs.drill.lab.hosts import Host
 from ha_lvs.model import BfdSession, IPAddress
 
+PRIORITY = 50
 MOST_S = 0.2
 """Between two turns of the loop, so that it notices what it is asked to do."""
 
@@ -126,6 +127,8 @@ class Loop:
         self.do(end)
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # as the elector, where it is allowed
+            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
         with self._host.inside() if self._host is not None else contextlib.nullcontext():
             self._turns()
 

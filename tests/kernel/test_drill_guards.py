@@ -52,7 +52,17 @@ GUARDS = {
     "connection sync": Guard("power-loss", frozenset({"connections_kept"}), top={"connection_sync": None}),
     "lease, frozen": Guard("frozen-active", frozenset({"dual_active"}), instance={"lease": "off"}),
     "lease, killed": Guard("killed", frozenset({"dual_active"}), instance={"lease": "off"}),
-    "resignation": Guard("planned-stop", frozenset({"outage", "udp_outage", "no_holder"}), mutation="silent stop"),
+    "hand-over or resignation at the end": Guard(
+        "planned-stop", frozenset({"outage", "udp_outage", "no_holder"}), mutation="silent stop"
+    ),
+    "hand-over at the end": Guard("planned-stop", frozenset({"no_holder"}), mutation="let go first"),
+    "make before break": Guard(
+        "handover", frozenset({"datagrams_lost", "udp_outage", "no_holder"}), mutation="let go first"
+    ),
+    "succession of electors": Guard(
+        "restart-in-place", frozenset({"role_changes", "no_holder"}), mutation="restart by stopping"
+    ),
+    "recovery under a lease": Guard("elector-crash", frozenset({"role_changes"}), instance={"lease": "off"}),
     "announcing again": Guard("one-way-loss", frozenset({"udp_outage"}), mutation="announce once"),
     "real-time priority": Guard("busy-processors", frozenset({"role_changes"}), mutation="idle process"),
     "check": Guard("server-dies", frozenset({"server_out"}), check={"type": "none"}),

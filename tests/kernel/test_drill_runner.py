@@ -38,6 +38,34 @@ end: 5s
 expect: {udp_outage: 1s}
 """
 
+ASKED = """\
+title: What operators ask for
+teaches: Nothing new.
+topology: {servers: 0}
+config: {instances: {edge: {interval: 200ms}}}
+load: {udp: 5ms}
+steps:
+  - {at: 500ms, standby: active}
+  - {at: 500ms, enable: active}
+  - {at: 4s, restart: standby}
+  - {at: 20s, kill_elector: standby}
+end: 26s
+"""
+
+CRASH = """\
+title: A crash, and a restart
+teaches: Nothing new.
+topology: {servers: 0}
+config: {instances: {edge: {interval: 200ms}}}
+load: {udp: 5ms}
+steps:
+  - {at: 500ms, kill_elector: active}
+  - {at: 6s, restart: standby}
+end: 10s
+"""
+
+REFUSED = CRASH.replace("kill_elector: active", "handover: active")
+
 SERVER_DIES = """\
 title: A server dies, short
 teaches: Nothing new.
@@ -112,6 +140,49 @@ def test_a_power_cut_of_a_pure_vrrp_pair(tmp_path: Path) -> None:
     assert one(events, "settled")["after_s"] == 0.0  # stopping the standby disturbs nobody
     for node in ("lb1", "lb2"):
         assert (tmp_path / one(events, "logs")[node]).read_text()
+
+
+def requests(events: list[Event]) -> list[tuple[str, str]]:
+    """(node, verb) of each request that a director has fulfilled, in order."""
+    told = [event["text"].split(", ") for event in of(events, "note") if re.match(r"lb\d, ", event["text"])]
+    return [(node, verb) for node, verb, *_ in told]
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(150)
+def test_what_operators_ask_for_is_done_one_after_the_other(tmp_path: Path) -> None:
+    events = run(tmp_path / "asked.yml", ASKED)
+    assert not of(events, "problem")
+    assert requests(events) == [("lb1", "standby"), ("lb1", "enable"), ("lb2", "restart")]
+    steps = of(events, "step")
+    assert steps[1]["t"] < steps[0]["t"] + 0.2, "steps do not wait for requests"
+    away = [event["nodes"] for event in of(events, "holders") if event["t"] > steps[0]["t"]]
+    assert ["lb2"] in away
+    assert away[-1] == ["lb1"]
+    logs = (tmp_path / one(events, "logs")["lb2"]).read_text()
+    assert "elector succeeded" in logs
+    assert logs.index("elector succeeded") < logs.index("SIGKILL")
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(120)
+def test_keepalived_loses_its_vrrp_process_alone_and_is_restarted_as_it_can(tmp_path: Path) -> None:
+    events = run(tmp_path / "crash.yml", CRASH, "--contender", "keepalived")
+    assert not of(events, "problem")
+    assert requests(events) == [("lb2", "restart")]
+    killed = of(events, "step")[0]
+    after = [event["nodes"] for event in of(events, "holders") if event["t"] > killed["t"]]
+    assert after[-1] == ["lb1"], "its parent has started another one"
+    assert "Respawning" in (tmp_path / one(events, "logs")["lb1"]).read_text()
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(120)
+def test_keepalived_is_not_asked_for_what_it_cannot_do(tmp_path: Path) -> None:
+    events = run(tmp_path / "refused.yml", REFUSED, "--contender", "keepalived")
+    text = "step 'active hands over': keepalived on lb1 cannot hand over: it has no such command"
+    assert one(events, "problem")["text"] == text
+    assert len(of(events, "step")) == 1
 
 
 @pytest.mark.netns
