@@ -100,6 +100,12 @@ class Elector:
         """Notes the end of a hand-over for whoever asked for it."""
         self._requests.ended(instance, ok, detail)
 
+    def brace(self, instance: Instance, pause_s: float) -> None:
+        """Tells the far ends of BFD sessions that the next packet may be late."""
+        for session in instance.config.bfd:
+            if session in self._heartbeats:
+                self._heartbeats[session].brace(pause_s)
+
     # ----------------------------------------------------------------------------------------- running
 
     def prepare(self) -> None:

@@ -46,6 +46,8 @@ Log = Callable[..., None]
 
 SAME_COMPLAINT_EVERY_S = 10.0
 DROP_AGAIN_S = 1.0
+MANY = 100
+PER_ADDRESS_S = 0.0003  # to add one, on a slow machine
 
 
 class Surroundings(Protocol):
@@ -65,6 +67,9 @@ class Surroundings(Protocol):
 
     def handed_over(self, instance: Instance, ok: bool, detail: str) -> None:
         """A hand-over that was asked for has ended."""
+
+    def brace(self, instance: Instance, pause_s: float) -> None:
+        """The loop will not get its turn for so long."""
 
 
 class Instance:
@@ -229,10 +234,12 @@ class Instance:
                 case SendAdvertisement():
                     self.paths.send(0 if action.resign else self.machine.effective_priority)
                 case HoldAddresses():
+                    self._brace()
                     self._hold()
                 case DropAddresses():
                     self._drop()
                 case Announce():
+                    self._brace()
                     problem = self.announcer.announce()
                     if problem is not None:
                         self._complain("warning", "virtual IPs not announced", str(problem))
@@ -246,6 +253,11 @@ class Instance:
                     self._elector.handed_over(self, action.ok, action.detail)
                 case Noted():
                     self._noted(action)
+
+    def _brace(self) -> None:
+        """Says beforehand that many addresses take their time, so that BFD's far end does not take it for silence."""
+        if len(self.config.virtual_ips) > MANY:
+            self._elector.brace(self, len(self.config.virtual_ips) * PER_ADDRESS_S)
 
     def _hold(self) -> None:
         for failure in self.addresses.hold():
