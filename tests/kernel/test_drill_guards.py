@@ -86,6 +86,7 @@ def test_a_drill_with_servers_fails_without_its_guard(name: str, tmp_path: Path)
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.alone
 @pytest.mark.netns
 @pytest.mark.parametrize("name", [name for name, guard in GUARDS.items() if guard.drill not in NEED_IPVS])
 def test_a_drill_of_the_election_fails_without_its_guard(name: str, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def in_order(events: list[Event], *kinds: str) -> None:
     assert places == sorted(places), list(zip(kinds, places, strict=True))
 
 
+@pytest.mark.alone
 @pytest.mark.netns
 @pytest.mark.timeout(120)
 def test_a_power_cut_of_a_pure_vrrp_pair(tmp_path: Path) -> None:
@@ -148,6 +149,7 @@ def requests(events: list[Event]) -> list[tuple[str, str]]:
     return [(node, verb) for node, verb, *_ in told]
 
 
+@pytest.mark.alone
 @pytest.mark.netns
 @pytest.mark.timeout(150)
 def test_what_operators_ask_for_is_done_one_after_the_other(tmp_path: Path) -> None:
@@ -164,6 +166,7 @@ def test_what_operators_ask_for_is_done_one_after_the_other(tmp_path: Path) -> N
     assert logs.index("elector succeeded") < logs.index("SIGKILL")
 
 
+@pytest.mark.alone
 @pytest.mark.netns
 @pytest.mark.timeout(120)
 def test_keepalived_loses_its_vrrp_process_alone_and_is_restarted_as_it_can(tmp_path: Path) -> None:
@@ -176,6 +179,7 @@ def test_keepalived_loses_its_vrrp_process_alone_and_is_restarted_as_it_can(tmp_
     assert "Respawning" in (tmp_path / one(events, "logs")["lb1"]).read_text()
 
 
+@pytest.mark.alone
 @pytest.mark.netns
 @pytest.mark.timeout(120)
 def test_keepalived_is_not_asked_for_what_it_cannot_do(tmp_path: Path) -> None:
@@ -185,6 +189,7 @@ def test_keepalived_is_not_asked_for_what_it_cannot_do(tmp_path: Path) -> None:
     assert len(of(events, "step")) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.netns
 @pytest.mark.timeout(120)
 def test_a_step_that_cannot_be_done_is_a_problem_and_the_run_ends_in_order(tmp_path: Path) -> None:
@@ -200,6 +205,7 @@ def test_a_step_that_cannot_be_done_is_a_problem_and_the_run_ends_in_order(tmp_p
     in_order(events, "armed", "step", "problem", "udp", "logs", "end")
 
 
+@pytest.mark.alone
 @pytest.mark.netns
 @pytest.mark.timeout(120)
 def test_a_config_that_is_refused_is_a_problem(tmp_path: Path) -> None:
@@ -209,6 +215,7 @@ def test_a_config_that_is_refused_is_a_problem(tmp_path: Path) -> None:
     assert "parsec" in events[1]["text"]
 
 
+@pytest.mark.alone
 @pytest.mark.netns
 def test_a_server_that_hangs_accepts_and_does_not_answer(lab_directory: Path) -> None:
     def asked(server: Server, timeout_s: float) -> bytes:

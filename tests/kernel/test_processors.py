@@ -13,7 +13,7 @@ import pytest
 from ha_lvs.drill.lab.waiting import wait_for
 from ha_lvs.kernel.processors import MISSING_S, Processors
 
-pytestmark = pytest.mark.netns  # not for the network: real-time priority needs root
+pytestmark = [pytest.mark.netns, pytest.mark.alone]  # not for the network: real-time priority needs root
 
 BUSY_S = 0.1
 URGENT = """
