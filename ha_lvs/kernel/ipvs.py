@@ -23,8 +23,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from pyroute2.netlink import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, ctrlmsg
-
 from ha_lvs.errors import KernelError, PlatformError, WireError
 from ha_lvs.model import DestinationKey, ServiceEntry, ServiceKey, SyncDaemon
 from ha_lvs.plan.desired import KernelState, service_entry
@@ -281,6 +279,9 @@ class Ipvs:
                     yield message
 
     def _look_up_family(self) -> int:
+        # Here, since it takes a quarter of a second, and a pure VRRP pair never comes here.
+        from pyroute2.netlink import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, ctrlmsg
+
         request = ctrlmsg()
         request["cmd"] = CTRL_CMD_GETFAMILY
         request["version"] = 1
