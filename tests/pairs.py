@@ -132,7 +132,7 @@ def started_pair(
     pair = Pair(lab, config() if content is None else content, others, carrier)
     for director in pair.directors.values():
         director.start()
-    pair.wait_for_holder("lb1")
+    pair.wait_for_holder("lb1", 45)  # at adverts of some seconds the first active comes after many
     # Whoever stops lb1 now must find a standby that listens: the first to start needs nobody for taking the role.
     wait_for(lambda: "role is backup" in pair.log("lb2"), 15, "lb2 to take part")
     yield pair
