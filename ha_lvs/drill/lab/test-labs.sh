@@ -16,10 +16,10 @@ guest=$!
 trap 'kill "$guest" 2>/dev/null; wait "$guest"' EXIT
 
 # Each lab has names of its own, so several run side by side; most of the time they wait for timers. Only what takes the
-# whole machine runs alone.
+# whole machine runs alone. All of it gives way to the guest, which has one processor and takes longest.
 echo "== tests in namespaces of this kernel; those that need IPVS run meanwhile into $logs/ipvs.log"
 native() {
-    HA_LVS_REQUIRE=netns "$bin/pytest" "$@" --durations=5 2>&1 | tee "$logs/netns$((++native_runs)).log"
+    HA_LVS_REQUIRE=netns nice -n 5 "$bin/pytest" "$@" --durations=5 2>&1 | tee "$logs/netns$((++native_runs)).log"
     return "${PIPESTATUS[0]}"
 }
 native_runs=0
