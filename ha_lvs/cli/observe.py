@@ -117,7 +117,7 @@ def known_health(services: tuple[VirtualService, ...], told: Mapping[str, Any]) 
 
 def _owns_anything(runtime_dir: Path) -> bool:
     """Whether an earlier config has left services in this kernel: a director takes those away."""
-    from ha_lvs.daemon.pool import OWNERSHIP_FILE
+    from ha_lvs.daemon.balancer import OWNERSHIP_FILE
     from ha_lvs.kernel.ownership import Ownership
 
     ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
@@ -135,11 +135,12 @@ def _ask_health(runtime_dir: Path) -> tuple[dict[str, Any], str]:
 def _steps(
     services: tuple[VirtualService, ...], health: Mapping[Endpoint, ServerState], runtime_dir: Path
 ) -> tuple[Step, ...]:
-    from ha_lvs.daemon.pool import OWNERSHIP_FILE
+    from ha_lvs.daemon.balancer import OWNERSHIP_FILE
     from ha_lvs.kernel.ipvs import Ipvs
     from ha_lvs.kernel.ownership import Ownership
-    from ha_lvs.plan.desired import desired
+    from ha_lvs.plan.desired import KernelState, desired_services
     from ha_lvs.plan.diff import diff
+    from ha_lvs.plan.pool import Standing
 
     ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
     if ownership.problem:
@@ -147,4 +148,5 @@ def _steps(
     taken = {endpoint: ServerState.UP if state is ServerState.UNKNOWN else state for endpoint, state in health.items()}
     with Ipvs() as ipvs:
         actual = ipvs.read()
-    return diff(desired(services, taken, frozenset(), None, ()), actual, ownership.services)
+    entries, _ = desired_services(services, Standing(health=taken))
+    return diff(KernelState(entries), actual, ownership.services)

@@ -229,7 +229,7 @@ def _resign(instance: VrrpInstance) -> list[str]:
 
 def _remove_services(runtime_dir: Path, done: Cleaned) -> None:
     """Removes from IPVS what the runs with this runtime directory have made there, and forgets it."""
-    from ha_lvs.daemon.pool import OWNERSHIP_FILE
+    from ha_lvs.daemon.balancer import OWNERSHIP_FILE
     from ha_lvs.kernel.ipvs import Ipvs
     from ha_lvs.kernel.ownership import Ownership
     from ha_lvs.plan.desired import KernelState

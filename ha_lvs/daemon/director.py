@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ import structlog
 
 from ha_lvs import __version__
 from ha_lvs.daemon import control
+from ha_lvs.daemon.balancer import OWNERSHIP_FILE, Balancer, Outcome
 from ha_lvs.daemon.channel import (
     Alive,
     Channel,
@@ -39,7 +41,6 @@ from ha_lvs.daemon.channel import (
     from_json,
 )
 from ha_lvs.daemon.peering import Peering
-from ha_lvs.daemon.pool import OWNERSHIP_FILE, Outcome, Pool
 from ha_lvs.daemon.process import set_process_name
 from ha_lvs.errors import HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
@@ -61,7 +62,7 @@ class Director:
     Arguments:
         part: the director's part of the config.
         guardian, elector, prober: channels to them.
-        pool: the services in the kernel; None when there are none.
+        balancer: the services in the kernel; None when there are none.
         runtime_dir: where the control socket is.
     """
 
@@ -71,27 +72,28 @@ class Director:
         guardian: Channel,
         elector: Channel,
         prober: Channel,
-        pool: Pool | None,
+        balancer: Balancer | None,
         runtime_dir: Path,
     ) -> None:
         self._part = part
         self._guardian, self._elector, self._prober = guardian, elector, prober
-        self._pool = pool
+        self._balancer = balancer
         self._runtime_dir = runtime_dir
         self._instances: dict[str, InstanceState] = {}
         self._unsent: list[WatchEndpoints] = []
         self._wake = asyncio.Event()
+        self._failed = False  # whether a step is to be tried again
         self._expecting_change = True  # whether the next pass has a cause; steps without one are drift
         self._stopping = False
         self._planned = False
-        self._unready = "" if pool is None else "IPVS is not programmed yet"
+        self._unready = "" if balancer is None else "IPVS is not programmed yet"
         self.peering = Peering(
             part,
             guardian,
             elector,
             runtime_dir,
             unready=lambda: self._unready,
-            serving=() if pool is None else (each for each, serves in pool.endpoints().items() if serves),
+            serving=() if balancer is None else (each for each, serves in balancer.endpoints().items() if serves),
             status=self.status,
         )
 
@@ -120,33 +122,62 @@ class Director:
             await self.peering.close()
             server.close()
             (self._runtime_dir / control.SOCKET_NAME).unlink(missing_ok=True)
-        if self._planned and self._pool is not None:
-            self._tell(self._pool.finish(), expected=True)
+        if self._planned and self._balancer is not None:
+            self._tell(self._balancer.finish(), expected=True)
 
     # -------------------------------------------------------------------------------------- reconciling
 
     async def _reconcile_loop(self) -> None:
+        look_at = time.monotonic()  # when the whole kernel is looked at next
         while not self._stopping:
-            wait_s = self._part.reconcile_interval_s
-            if self._pool is not None:
-                expected, self._expecting_change = self._expecting_change, False
-                try:
-                    outcome = self._pool.reconcile()
-                    self._tell(outcome, expected)
-                    self._unready = f"a step in IPVS fails: {outcome.failures[0]}" if outcome.failures else ""
-                    if outcome.failures:
-                        wait_s, self._expecting_change = RETRY_S, True
-                except KernelError as problem:
-                    log.error("IPVS cannot be read", detail=str(problem))
-                    self._unready = f"IPVS cannot be read: {problem}"
-                    wait_s, self._expecting_change = RETRY_S, True
+            if self._balancer is None:
+                await self._wake.wait()
+                self._wake.clear()
+                continue
+            if self._expecting_change or time.monotonic() >= look_at:
+                look_at = time.monotonic() + self._look_at_all(self._balancer)
+            elif self._balancer.touched or self._due(self._balancer):
+                look_at = min(look_at, time.monotonic() + self._look_at_what_happened(self._balancer))
+            moments = [look_at] if self._balancer.changes_at is None else [look_at, self._balancer.changes_at]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                await asyncio.wait_for(self._wake.wait(), max(0.0, min(moments) - time.monotonic()))
             self._wake.clear()
 
-    def _changed(self) -> None:
-        self._expecting_change = True
-        self._wake.set()
+    def _look_at_all(self, balancer: Balancer) -> float:
+        """Returns the seconds until the next such look."""
+        expected = self._expecting_change or self._failed or balancer.touched
+        self._expecting_change = self._failed = False
+        try:
+            outcome = balancer.reconcile()
+        except KernelError as problem:
+            log.error("IPVS cannot be read", detail=str(problem))
+            self._unready = f"IPVS cannot be read: {problem}"
+            self._failed = True
+            return RETRY_S
+        self._tell(outcome, expected)
+        self._unready = f"a step in IPVS fails: {outcome.failures[0]}" if outcome.failures else ""
+        if not outcome.failures:
+            return self._part.reconcile_interval_s
+        self._failed = True
+        return RETRY_S
+
+    def _look_at_what_happened(self, balancer: Balancer) -> float:
+        """Returns the most seconds until the next look at all."""
+        try:
+            outcome = balancer.follow_up()
+        except KernelError as problem:
+            log.error("IPVS cannot be read", detail=str(problem))
+            outcome = None
+        if outcome is not None:
+            self._tell(outcome, expected=True)
+            if not outcome.failures:
+                return self._part.reconcile_interval_s
+        self._failed = True
+        return RETRY_S
+
+    @staticmethod
+    def _due(balancer: Balancer) -> bool:
+        return balancer.changes_at is not None and balancer.changes_at <= time.monotonic()
 
     def _tell(self, outcome: Outcome, expected: bool) -> None:
         failed = {failure.step for failure in outcome.failures}
@@ -158,6 +189,11 @@ class Director:
                 log.warning("kernel had drifted; repaired", step=str(step))
         if len(done) > STEPS_LOGGED:
             log.info("further steps not listed", steps=len(done) - STEPS_LOGGED)
+        for change in outcome.quorums:
+            if change.quorum:
+                log.notice("quorum regained", service=change.service, strength=change.strength)
+            else:
+                log.error("quorum lost", service=change.service, strength=change.strength, sorry=change.sorry)
         for failure in outcome.failures[:STEPS_LOGGED]:
             log.error("kernel refused a step; it will be tried again", step=str(failure.step), detail=failure.message)
 
@@ -191,26 +227,28 @@ class Director:
             self.peering.elector_started()
         if isinstance(frame, InstanceState):
             self._instances[frame.instance] = frame
-            if self._pool is not None and self._pool.roles.get(frame.instance) is not frame.role:
-                self._pool.roles[frame.instance] = frame.role
-                self._changed()
+            if self._balancer is not None and self._balancer.roles.get(frame.instance) is not frame.role:
+                self._balancer.roles[frame.instance] = frame.role
+                self._expecting_change = True
+                self._wake.set()
 
     def _from_prober(self, frame: Any) -> None:
         if isinstance(frame, Hello):
             self._watch_all()
         elif isinstance(frame, LogRecord):
             logs.from_record(frame, by="prober")
-        elif isinstance(frame, EndpointState) and self._pool is not None:
+        elif isinstance(frame, EndpointState) and self._balancer is not None:
             self.peering.verdict(frame.endpoint, frame.state)
-            for service, server in self._pool.verdict(frame):
+            for service, server in self._balancer.verdict(frame):
                 if frame.state is ServerState.DOWN:
                     log.warning("server down", service=service, server=server, reason=frame.reason)
                 else:
                     log.notice("server up", service=service, server=server, reason=frame.reason)
-                self._changed()
+            if self._balancer.touched:
+                self._wake.set()
 
     def _watch_all(self) -> None:
-        endpoints = {} if self._pool is None else self._pool.endpoints()
+        endpoints = {} if self._balancer is None else self._balancer.endpoints()
         self._unsent = [
             WatchEndpoints(tuple(alike[at : at + ENDPOINTS_PER_FRAME]), serving)
             for serving in (True, False)
@@ -249,7 +287,7 @@ class Director:
             "program": sys.prefix,
             "config_digest": self._part.config_digest,
             "instances": {config.name: self._instance_status(config) for config in self._part.instances},
-            **(nothing if self._pool is None else self._pool.status()),
+            **(nothing if self._balancer is None else self._balancer.status()),
             **self.peering.status(),
         }
 
@@ -275,9 +313,9 @@ class Director:
         }
 
 
-def _pool(
+def _balancer(
     part: DirectorPart, runtime_dir: Path, stack: contextlib.ExitStack, alive: Callable[[], object]
-) -> Pool | None:
+) -> Balancer | None:
     """The services in the kernel; None where there are none, and none of ours is left from an earlier config.
 
     Errors: PlatformError when there are services and the kernel has no IPVS for us.
@@ -293,7 +331,7 @@ def _pool(
         if needed:
             raise
         return None  # IPVS was unloaded, and what was ours with it
-    return Pool(part, ipvs, runtime_dir, alive)
+    return Balancer(part, ipvs, runtime_dir, alive)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -318,13 +356,13 @@ def main(arguments: list[str] | None = None) -> int:
                 if director is not None:
                     director.peering.beat_now()
 
-            pool = _pool(part, options.runtime_dir, stack, alive)
-            if pool is not None:
-                if pool.ownership.problem:
-                    log.warning("ownership unknown", detail=pool.ownership.problem)
-                for service, server in sorted(pool.adopted, key=str):
+            balancer = _balancer(part, options.runtime_dir, stack, alive)
+            if balancer is not None:
+                if balancer.ownership.problem:
+                    log.warning("ownership unknown", detail=balancer.ownership.problem)
+                for service, server in sorted(balancer.adopted, key=str):
                     log.info("server adopted from the kernel", service=str(service), server=str(server))
-            director = Director(part, guardian, elector, prober, pool, options.runtime_dir)
+            director = Director(part, guardian, elector, prober, balancer, options.runtime_dir)
             asyncio.run(director.run())
     except HaLvsError as problem:
         log.error("director cannot run", detail=str(problem))

@@ -16,15 +16,19 @@ run inside the director's. So the messages of the look-up and all batches travel
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 from ha_lvs.errors import KernelError, PlatformError, WireError
-from ha_lvs.model import DestinationKey, ServiceEntry, ServiceKey, SyncDaemon
+from ha_lvs.model import DestinationKey, ServiceEntry, ServiceKey, SyncDaemon, Timeouts
 from ha_lvs.plan.desired import KernelState, service_entry
 from ha_lvs.plan.steps import (
     AddDestination,
@@ -33,6 +37,8 @@ from ha_lvs.plan.steps import (
     DeleteService,
     SetDestination,
     SetService,
+    SetSysctl,
+    SetTimeouts,
     StartSync,
     Step,
     StepFailure,
@@ -40,7 +46,17 @@ from ha_lvs.plan.steps import (
 )
 from ha_lvs.wire import ipvs_netlink as requests
 from ha_lvs.wire.ipvs_constants import IPVS_GENL_NAME, NLM_F_REQUEST
-from ha_lvs.wire.ipvs_rows import Body, DaemonRow, DestinationRow, InfoRow, Message, Reply, ServiceRow, decode
+from ha_lvs.wire.ipvs_rows import (
+    Body,
+    DaemonRow,
+    DestinationRow,
+    InfoRow,
+    Message,
+    Reply,
+    ServiceRow,
+    TimeoutsRow,
+    decode,
+)
 
 BATCH_MESSAGES = 100
 BATCH_BYTES = 32 * 1024
@@ -55,6 +71,7 @@ _NETLINK_GENERIC = 16
 _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
 _SEQUENCES = 0x7FFFFFFF
+_SYSCTLS = Path("/proc/sys/net/ipv4/vs")
 
 _NO_FAMILY = (
     "this kernel has no IPVS: load it with `modprobe ip_vs` and name it in /etc/modules-load.d/; "
@@ -80,11 +97,15 @@ class Counts:
 class Ipvs:
     """The IPVS of the network namespace of whoever enters the context.
 
+    Arguments:
+        sysctls: names under net.ipv4.vs that belong to the state that is read.
+
     Errors of every method: KernelError when a dump is refused or unreadable; PlatformError on entry when the
     kernel has no IPVS or does not let us use it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sysctls: Collection[str] = ()) -> None:
+        self.sysctls = sysctls
         self._socket: socket.socket | None = None
         self._family = 0
         self._sequence = 0
@@ -114,11 +135,7 @@ class Ipvs:
     # ------------------------------------------------------------------------------------------- reading
 
     def read(self) -> KernelState:
-        """All services with their destinations, foreign ones too, and the sync daemons.
-
-        Services that are known by a firewall mark have no `ServiceKey`; they are left out, being foreign for
-        sure.
-        """
+        """All services with their destinations, foreign ones too, the sync daemons, time-outs and sysctls."""
         return self.read_with_counts()[0]
 
     def read_counts(self) -> dict[tuple[ServiceKey, DestinationKey], Counts]:
@@ -127,9 +144,15 @@ class Ipvs:
 
     def read_with_counts(self) -> tuple[KernelState, dict[tuple[ServiceKey, DestinationKey], Counts]]:
         """What `read` and `read_counts` give, of one and the same look at the kernel."""
+        entries, counts = self._entries(self._services())
+        return KernelState(entries, self._daemons(), self._timeouts(), self._sysctls()), counts
+
+    def _entries(
+        self, services: Iterable[ServiceRow]
+    ) -> tuple[dict[ServiceKey, ServiceEntry], dict[tuple[ServiceKey, DestinationKey], Counts]]:
         entries: dict[ServiceKey, ServiceEntry] = {}
         counts: dict[tuple[ServiceKey, DestinationKey], Counts] = {}
-        for row in self._services():
+        for row in services:
             service = row.service()
             if service is None:
                 continue
@@ -139,7 +162,29 @@ class Ipvs:
                 counts[service.key, each.key] = Counts(
                     each.active_connections, each.inactive_connections, each.persistent_connections
                 )
-        return KernelState(entries, self._daemons()), counts
+        return entries, counts
+
+    def read_services(self, keys: Iterable[ServiceKey]) -> dict[ServiceKey, ServiceEntry]:
+        """Those of these services that there are, with their destinations; a look at few of many."""
+        return self.read_services_with_counts(keys)[0]
+
+    def read_services_with_counts(
+        self, keys: Iterable[ServiceKey]
+    ) -> tuple[dict[ServiceKey, ServiceEntry], dict[tuple[ServiceKey, DestinationKey], Counts]]:
+        """The same with the connections of their destinations."""
+        rows = (row for key in keys for row in self._ask(f"look at {key}", partial(_get_service, key)))
+        return self._entries(row for row in rows if isinstance(row, ServiceRow))
+
+    def _timeouts(self) -> Timeouts:
+        rows = self._ask("read the time-outs", requests.get_timeouts)
+        return next((row.timeouts for row in rows if isinstance(row, TimeoutsRow)), Timeouts())
+
+    def _sysctls(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in self.sysctls:
+            with contextlib.suppress(OSError, ValueError):  # one that this kernel does not have
+                found[name] = int((_SYSCTLS / name).read_text())
+        return found
 
     def _services(self) -> list[ServiceRow]:
         rows = self._dump("list the virtual services", requests.list_services)
@@ -156,7 +201,11 @@ class Ipvs:
         rows = self._dump("list the sync daemons", requests.list_daemons)
         return frozenset(row.daemon for row in rows if isinstance(row, DaemonRow))
 
-    def _dump(self, what: str, request: Callable[[int, int], bytes]) -> list[Body]:
+    def _ask(self, what: str, request: Callable[[int, int], bytes]) -> list[Body]:
+        """What the kernel says of one thing; empty when there is none."""
+        return self._dump(what, request, may_be_missing=True)
+
+    def _dump(self, what: str, request: Callable[[int, int], bytes], *, may_be_missing: bool = False) -> list[Body]:
         for _ in range(DUMP_ATTEMPTS):
             sequence = self._next_sequence()
             rows: list[Body] = []
@@ -167,6 +216,8 @@ class Ipvs:
                     interrupted = interrupted or message.interrupted
                     if not isinstance(message.body, Reply):
                         rows.append(message.body)
+                    elif message.body.errno == errno.ESRCH and may_be_missing:
+                        return []
                     elif message.body.errno:
                         raise _refused(what, message.body)
             except OSError as problem:
@@ -190,11 +241,15 @@ class Ipvs:
         they may have been taken), in the order of the steps. Look at the kernel again and plan anew.
         """
         failures: list[StepFailure] = []
-        for batch in self._batches(steps):
-            failures += self._send(batch)
+        for is_sysctl, alike in itertools.groupby(steps, lambda step: isinstance(step, SetSysctl)):
+            if is_sysctl:
+                failures += (failure for step in alike for failure in _write_sysctl(step))
+                continue
+            for batch in self._batches(alike):
+                failures += self._send(batch)
         return failures
 
-    def _batches(self, steps: Sequence[Step]) -> Iterator[list[tuple[int, Step, bytes]]]:
+    def _batches(self, steps: Iterable[Step]) -> Iterator[list[tuple[int, Step, bytes]]]:
         batch: list[tuple[int, Step, bytes]] = []
         size = 0
         for step in steps:
@@ -331,6 +386,28 @@ def _open() -> socket.socket:
     return opened
 
 
+def _get_service(key: ServiceKey, family: int, sequence: int) -> bytes:
+    return requests.get_service(family, sequence, key)
+
+
+def _write_sysctl(step: Step) -> Iterator[StepFailure]:
+    if not isinstance(step, SetSysctl):
+        return
+    try:
+        (_SYSCTLS / step.name).write_text(f"{step.value}\n")
+    except FileNotFoundError as problem:
+        yield StepFailure(step, problem.errno or errno.ENOENT, f"this kernel has no net.ipv4.vs.{step.name}")
+    except OSError as problem:
+        number = problem.errno or errno.EIO
+        remedies = {
+            errno.EINVAL: "the kernel does not take this value",
+            errno.EROFS: "the unit must let us write there: ReadWritePaths=/proc/sys/net/ipv4/vs",
+            errno.EACCES: "root or CAP_NET_ADMIN is needed, and a /proc/sys that can be written",
+        }
+        remedy = remedies.get(number, "")
+        yield StepFailure(step, number, "; ".join(filter(None, (os.strerror(number), remedy))))
+
+
 def _encode(step: Step, family: int, sequence: int) -> bytes:
     match step:
         case AddService(service):
@@ -349,6 +426,10 @@ def _encode(step: Step, family: int, sequence: int) -> bytes:
             return requests.new_daemon(family, sequence, daemon)
         case StopSync(daemon):
             return requests.delete_daemon(family, sequence, daemon.state)
+        case SetTimeouts(timeouts):
+            return requests.set_timeouts(family, sequence, timeouts)
+        case SetSysctl():
+            raise TypeError(f"{step} is not for netlink")
 
 
 def _explain(step: Step, reply: Reply) -> str:
@@ -360,6 +441,9 @@ def _explain(step: Step, reply: Reply) -> str:
 def _hint(step: Step, number: int) -> str:
     match step:
         case AddService(service) | SetService(service) if number == errno.ENOENT:
+            if service.persistence_engine:  # the kernel says the same of both
+                modules = f"ip_vs_{service.scheduler} ip_vs_pe_{service.persistence_engine}"
+                return f"this kernel lacks one of them: `modprobe -a {modules}`, or choose another"
             name = f"ip_vs_{service.scheduler}"
             return f"this kernel has no scheduler {service.scheduler}: `modprobe {name}`, or choose another"
         case StartSync(daemon) if number == errno.ENODEV:

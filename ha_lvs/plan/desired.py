@@ -1,13 +1,12 @@
-"""What the kernel's IPVS state should be, derived from the config, the health of the servers and the role.
+"""What the kernel's IPVS state should be, derived from the config, what is known of the servers, and the role.
 
 The rules:
 * Both directors are programmed at all times, whatever their role, so that a fail-over has nothing to program.
-* A server that is up, or that is never checked, is a destination. One that is down never is. An unknown one
-  is only while it is *adopted*: the kernel already sent it traffic when we started, and a restart must not
-  empty a pool.
+* Which servers are destinations, and with what weight, says `pool`.
 * The master sync daemon runs while any instance is active here, the backup one while any is not. A node with
   some of each runs both, as the kernel allows. Without instances none runs.
 * States compare equal when they mean the same: destinations are kept in the order of their addresses.
+* Of time-outs and sysctls only those are desired that the config sets.
 """
 
 from __future__ import annotations
@@ -16,21 +15,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ha_lvs.model import (
-    CheckType,
     ConnectionSync,
     Destination,
-    DestinationKey,
-    Endpoint,
-    RealServer,
     Role,
-    ServerState,
     Service,
     ServiceEntry,
     ServiceKey,
     SyncDaemon,
     SyncState,
+    Timeouts,
+    Traffic,
     VirtualService,
 )
+from ha_lvs.plan.pool import Pool, Standing, pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +37,16 @@ class KernelState:
     Arguments:
         services: by their identity; the entries come from `service_entry`.
         sync: at most one daemon of each state.
+        timeouts: of connections.
+        sysctls: under net.ipv4.vs, by name.
+        traffic: what is given a firewall mark by us, by the service of that mark.
     """
 
     services: Mapping[ServiceKey, ServiceEntry] = field(default_factory=dict)
     sync: frozenset[SyncDaemon] = frozenset()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    traffic: Mapping[ServiceKey, Traffic] = field(default_factory=dict)
 
 
 def service_entry(service: Service, destinations: Iterable[Destination] = ()) -> ServiceEntry:
@@ -51,43 +54,28 @@ def service_entry(service: Service, destinations: Iterable[Destination] = ()) ->
     return ServiceEntry(service, tuple(sorted(destinations, key=_order)))
 
 
-def desired(
-    services: tuple[VirtualService, ...],
-    health: Mapping[Endpoint, ServerState],
-    adopted: frozenset[tuple[ServiceKey, DestinationKey]],
-    sync: ConnectionSync | None,
-    roles: Collection[Role],
-) -> KernelState:
-    """The state that the kernel should have.
+def desired_services(
+    services: Iterable[VirtualService], standing: Standing
+) -> tuple[dict[ServiceKey, ServiceEntry], dict[str, Pool]]:
+    """What the kernel should have of these services, and the pool of each by its name."""
+    pools = {each.name: pool(each, standing) for each in services}
+    entries = {each.service.key: service_entry(each.service, pools[each.name].destinations) for each in services}
+    return entries, pools
+
+
+def desired_sync(sync: ConnectionSync | None, roles: Collection[Role]) -> frozenset[SyncDaemon]:
+    """The sync daemons that the kernel should run.
 
     Arguments:
-        services: all that the config has.
-        health: the last verdict on each endpoint; what is missing is unknown.
-        adopted: destinations that the kernel had when we started.
         sync: what the operator asked for, or None.
         roles: of the instances of this node.
     """
-    return KernelState(
-        services={
-            each.service.key: service_entry(
-                each.service,
-                (
-                    server.destination
-                    for server in each.servers
-                    if _serves(server, health, (each.service.key, server.destination.key) in adopted)
-                ),
-            )
-            for each in services
-        },
-        sync=frozenset() if sync is None else frozenset(_daemon(sync, state) for state in _sync_states(roles)),
-    )
+    return frozenset() if sync is None else frozenset(_daemon(sync, state) for state in _sync_states(roles))
 
 
-def _serves(server: RealServer, health: Mapping[Endpoint, ServerState], adopted: bool) -> bool:
-    if server.endpoint.check.type is CheckType.NONE:
-        return True
-    state = health.get(server.endpoint, ServerState.UNKNOWN)
-    return state is ServerState.UP or (state is ServerState.UNKNOWN and adopted)
+def desired_traffic(services: Iterable[VirtualService]) -> dict[ServiceKey, Traffic]:
+    """What is to be given firewall marks for these services."""
+    return {each.service.key: each.traffic for each in services if each.traffic is not None}
 
 
 def _sync_states(roles: Collection[Role]) -> set[SyncState]:

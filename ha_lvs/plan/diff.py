@@ -14,6 +14,8 @@ In which order, and why:
    runs with other settings, stop before start, because the kernel has one of each state; at the end those
    that are not wanted: a master that stops discards what it has buffered, so it stops as late as possible.
 
+4. Before all of that, the sysctls and time-outs: what the first connections live by.
+
 Any part of the steps may fail or be cut off: the next diff starts from what the kernel then has.
 """
 
@@ -30,6 +32,8 @@ from ha_lvs.plan.steps import (
     DeleteService,
     SetDestination,
     SetService,
+    SetSysctl,
+    SetTimeouts,
     StartSync,
     Step,
     StopSync,
@@ -45,7 +49,13 @@ def diff(
         owned: services that we made, now or before a restart.
         sync_owned: whether a sync daemon that runs was started by us; only asked when none is desired.
     """
-    steps: list[Step] = []
+    steps: list[Step] = [
+        SetSysctl(name, value, actual.sysctls.get(name))
+        for name, value in desired.sysctls.items()
+        if actual.sysctls.get(name) != value
+    ]
+    if desired.timeouts.over(actual.timeouts) != actual.timeouts:
+        steps.append(SetTimeouts(desired.timeouts, actual.timeouts))
     for key, entry in desired.services.items():
         found = actual.services.get(key)
         if found != entry:

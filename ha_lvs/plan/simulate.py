@@ -11,7 +11,7 @@ import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon, SyncState
+from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon, SyncState, Tunnel
 from ha_lvs.plan.desired import KernelState, service_entry
 from ha_lvs.plan.steps import (
     AddDestination,
@@ -20,6 +20,8 @@ from ha_lvs.plan.steps import (
     DeleteService,
     SetDestination,
     SetService,
+    SetSysctl,
+    SetTimeouts,
     StartSync,
     Step,
     StepFailure,
@@ -40,10 +42,21 @@ class _Refused(Exception):
         self.number = number
 
 
+def _check(destination: Destination) -> None:
+    if destination.weight < 0 or destination.lower_threshold > destination.upper_threshold:
+        raise _Refused(errno.ERANGE)
+    tunnel = destination.encapsulation
+    if tunnel is not None and tunnel.tunnel is Tunnel.GUE and not tunnel.port:
+        raise _Refused(errno.EINVAL)
+
+
 class _Kernel:
     def __init__(self, state: KernelState) -> None:
         self.services: dict[ServiceKey, Service] = {}
         self.pools: dict[ServiceKey, dict[DestinationKey, Destination]] = {}
+        self.timeouts = state.timeouts
+        self.sysctls = dict(state.sysctls)
+        self.traffic = state.traffic
         self.sync: dict[SyncState, SyncDaemon] = {daemon.state: daemon for daemon in state.sync}
         for key, entry in state.services.items():
             self.services[key] = entry.service
@@ -51,7 +64,7 @@ class _Kernel:
 
     def state(self) -> KernelState:
         services = {key: service_entry(service, self.pools[key].values()) for key, service in self.services.items()}
-        return KernelState(services, frozenset(self.sync.values()))
+        return KernelState(services, frozenset(self.sync.values()), self.timeouts, self.sysctls, self.traffic)
 
     def take(self, step: Step) -> None:
         match step:
@@ -68,16 +81,25 @@ class _Kernel:
                 del self.services[key], self.pools[key]
             case AddDestination(key, destination):
                 pool = self._pool(key)
+                _check(destination)
                 if destination.key in pool:
                     raise _Refused(errno.EEXIST)
                 pool[destination.key] = destination
             case SetDestination(key, destination):
-                if destination.key not in self._pool(key):
+                pool = self._pool(key)
+                _check(destination)
+                if destination.key not in pool:
                     raise _Refused(errno.ENOENT)
                 self.pools[key][destination.key] = destination
             case DeleteDestination(key, gone):
                 if self._pool(key).pop(gone, None) is None:
                     raise _Refused(errno.ENOENT)
+            case SetTimeouts(timeouts):
+                self.timeouts = timeouts.over(self.timeouts)
+            case SetSysctl(name, value):
+                if name not in self.sysctls:
+                    raise _Refused(errno.ENOENT)
+                self.sysctls[name] = value
             case StartSync(daemon):
                 if daemon.state in self.sync:
                     raise _Refused(errno.EEXIST)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon
+from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class AddService:
 
 @dataclass(frozen=True, slots=True)
 class SetService:
-    """Gives an existing service another scheduler or persistence."""
+    """Gives an existing service another scheduler, flags or persistence."""
 
     service: Service
     before: Service | None = None
@@ -57,7 +57,7 @@ class AddDestination:
 
 @dataclass(frozen=True, slots=True)
 class SetDestination:
-    """Gives a real server of a service another weight or forwarding method."""
+    """Gives a real server of a service another weight, forwarding method, tunnel or limits."""
 
     service: ServiceKey
     destination: Destination
@@ -99,8 +99,42 @@ class StopSync:
         return f"- {_daemon(self.daemon)}"
 
 
+@dataclass(frozen=True, slots=True)
+class SetTimeouts:
+    """Sets those time-outs of connections that are not 0."""
+
+    timeouts: Timeouts
+    before: Timeouts | None = None
+
+    def __str__(self) -> str:
+        was = "" if self.before is None else f"{self.before} -> "
+        return f"~ timeouts {was}{self.timeouts}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    """Sets a sysctl under net.ipv4.vs."""
+
+    name: str
+    value: int
+    before: int | None = None
+
+    def __str__(self) -> str:
+        was = "" if self.before is None else f"{self.before} -> "
+        return f"~ net.ipv4.vs.{self.name} {was}{self.value}"
+
+
 Step = (
-    AddService | SetService | DeleteService | AddDestination | SetDestination | DeleteDestination | StartSync | StopSync
+    AddService
+    | SetService
+    | DeleteService
+    | AddDestination
+    | SetDestination
+    | DeleteDestination
+    | StartSync
+    | StopSync
+    | SetTimeouts
+    | SetSysctl
 )
 
 
@@ -123,12 +157,25 @@ class StepFailure:
 
 
 def _service(service: Service) -> str:
-    persistence = f", persistent for {service.persistence_timeout_s} s" if service.persistence_timeout_s else ""
-    return f"{service.scheduler}{persistence}{_extra(service.extra)}"
+    words = [service.scheduler]
+    if service.fallback or service.hash_port:
+        flags = (("fallback", service.fallback), ("port", service.hash_port))
+        words[0] += f" ({', '.join(word for word, is_set in flags if is_set)})"
+    if service.one_packet:
+        words.append("one-packet")
+    if service.persistence_timeout_s:
+        prefix = "" if service.persistence_prefix is None else f" by /{service.persistence_prefix}"
+        engine = f" by {service.persistence_engine}" if service.persistence_engine else ""
+        words.append(f"persistent for {service.persistence_timeout_s} s{prefix}{engine}")
+    return f"{', '.join(words)}{_extra(service.extra)}"
 
 
 def _destination(destination: Destination) -> str:
-    return f"{destination.forwarding.value} weight {destination.weight}{_extra(destination.extra)}"
+    tunnel = "" if destination.encapsulation is None else f" {destination.encapsulation}"
+    limits = ""
+    if destination.upper_threshold or destination.lower_threshold:
+        limits = f" connections {destination.lower_threshold}..{destination.upper_threshold}"
+    return f"{destination.forwarding.value}{tunnel} weight {destination.weight}{limits}{_extra(destination.extra)}"
 
 
 def _extra(extra: str) -> str:

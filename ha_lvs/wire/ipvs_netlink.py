@@ -8,30 +8,37 @@ Rules that hold here:
 * `family` is the id that the kernel gave to the family `IPVS`; `sequence` comes back in the answer.
 * Fields are in host byte order except addresses and ports. Nests carry no NLA_F_NESTED: IPVS never asks for
   it.
-* A full request states all that can be set, so that what somebody else set (flags, thresholds) is written
-  over.
+* A full request states all that can be set, so that what somebody else set is written over.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
+import sys
 
-from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon, SyncState
+from ha_lvs.model import FULL_PREFIX, Destination, DestinationKey, Service, ServiceKey, SyncDaemon, SyncState, Timeouts
 from ha_lvs.wire.ipvs_constants import (
     AF_INET,
     AF_INET6,
-    FULL_NETMASK,
     FWD_METHODS,
     IP_VS_IFNAME_MAXLEN,
+    IP_VS_PENAME_MAXLEN,
     IP_VS_SCHEDNAME_MAXLEN,
+    IP_VS_SVC_F_ONEPACKET,
     IP_VS_SVC_F_PERSISTENT,
+    IP_VS_SVC_F_SCHED_FALLBACK,
+    IP_VS_SVC_F_SCHED_PORT,
     IPVS_CMD_ATTR_DAEMON,
     IPVS_CMD_ATTR_DEST,
     IPVS_CMD_ATTR_SERVICE,
+    IPVS_CMD_ATTR_TIMEOUT_TCP,
+    IPVS_CMD_ATTR_TIMEOUT_TCP_FIN,
+    IPVS_CMD_ATTR_TIMEOUT_UDP,
     IPVS_CMD_DEL_DAEMON,
     IPVS_CMD_DEL_DEST,
     IPVS_CMD_DEL_SERVICE,
+    IPVS_CMD_GET_CONFIG,
     IPVS_CMD_GET_DAEMON,
     IPVS_CMD_GET_DEST,
     IPVS_CMD_GET_INFO,
@@ -39,6 +46,7 @@ from ha_lvs.wire.ipvs_constants import (
     IPVS_CMD_NEW_DAEMON,
     IPVS_CMD_NEW_DEST,
     IPVS_CMD_NEW_SERVICE,
+    IPVS_CMD_SET_CONFIG,
     IPVS_CMD_SET_DEST,
     IPVS_CMD_SET_SERVICE,
     IPVS_DAEMON_ATTR_MCAST_GROUP,
@@ -53,13 +61,18 @@ from ha_lvs.wire.ipvs_constants import (
     IPVS_DEST_ATTR_FWD_METHOD,
     IPVS_DEST_ATTR_L_THRESH,
     IPVS_DEST_ATTR_PORT,
+    IPVS_DEST_ATTR_TUN_FLAGS,
+    IPVS_DEST_ATTR_TUN_PORT,
+    IPVS_DEST_ATTR_TUN_TYPE,
     IPVS_DEST_ATTR_U_THRESH,
     IPVS_DEST_ATTR_WEIGHT,
     IPVS_GENL_VERSION,
     IPVS_SVC_ATTR_ADDR,
     IPVS_SVC_ATTR_AF,
     IPVS_SVC_ATTR_FLAGS,
+    IPVS_SVC_ATTR_FWMARK,
     IPVS_SVC_ATTR_NETMASK,
+    IPVS_SVC_ATTR_PE_NAME,
     IPVS_SVC_ATTR_PORT,
     IPVS_SVC_ATTR_PROTOCOL,
     IPVS_SVC_ATTR_SCHED_NAME,
@@ -67,6 +80,8 @@ from ha_lvs.wire.ipvs_constants import (
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_REQUEST,
+    TUNNEL_FLAGS,
+    TUNNEL_TYPES,
 )
 
 _HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr and genlmsghdr
@@ -77,9 +92,11 @@ _SERVICE_KEY = {
     4: struct.Struct("=HHHxxHHHxxHH4sHH2sxx"),
     6: struct.Struct("=HHHxxHHHxxHH16sHH2sxx"),
 }
+_MARK_KEY = struct.Struct("=HHHxxHHI")
 _SERVICE_REST = struct.Struct("=HHIIHHIHHI")
 _DEST_KEY = {4: struct.Struct("=HHHxxHH4sHH2sxx"), 6: struct.Struct("=HHHxxHH16sHH2sxx")}
 _DEST_REST = struct.Struct("=HHIHHIHHIHHI")
+_DEST_TUNNEL = struct.Struct("=HHBxxxHH2sxxHHHxx")
 _ALL_FLAGS = 0xFFFFFFFF
 
 
@@ -91,6 +108,11 @@ def new_service(family: int, sequence: int, service: Service) -> bytes:
 def set_service(family: int, sequence: int, service: Service) -> bytes:
     """The request that gives an existing service this scheduler and persistence; ESRCH when there is none."""
     return _request(family, IPVS_CMD_SET_SERVICE, sequence, _full_service(service))
+
+
+def get_service(family: int, sequence: int, key: ServiceKey) -> bytes:
+    """The request for one service, answered by one `ServiceRow` and an acknowledgement; ESRCH when there is none."""
+    return _request(family, IPVS_CMD_GET_SERVICE, sequence, _nest(IPVS_CMD_ATTR_SERVICE, _service_key(key)))
 
 
 def delete_service(family: int, sequence: int, key: ServiceKey) -> bytes:
@@ -158,6 +180,19 @@ def list_daemons(family: int, sequence: int) -> bytes:
     return _request(family, IPVS_CMD_GET_DAEMON, sequence, b"", NLM_F_REQUEST | NLM_F_DUMP)
 
 
+def set_timeouts(family: int, sequence: int, timeouts: Timeouts) -> bytes:
+    """The request that sets those of the time-outs that are not 0."""
+    kinds = (IPVS_CMD_ATTR_TIMEOUT_TCP, IPVS_CMD_ATTR_TIMEOUT_TCP_FIN, IPVS_CMD_ATTR_TIMEOUT_UDP)
+    values = (timeouts.tcp, timeouts.tcp_fin, timeouts.udp)
+    body = b"".join(_attribute(kind, _U32.pack(value)) for kind, value in zip(kinds, values, strict=True) if value)
+    return _request(family, IPVS_CMD_SET_CONFIG, sequence, body)
+
+
+def get_timeouts(family: int, sequence: int) -> bytes:
+    """The request for the time-outs, answered by one `TimeoutsRow` and an acknowledgement."""
+    return _request(family, IPVS_CMD_GET_CONFIG, sequence, b"")
+
+
 def get_info(family: int, sequence: int) -> bytes:
     """The request for the version of IPVS, answered by one `InfoRow` and an acknowledgement."""
     return _request(family, IPVS_CMD_GET_INFO, sequence, b"")
@@ -179,6 +214,11 @@ def _nest(kind: int, body: bytes) -> bytes:
 def _service_key(key: ServiceKey) -> bytes:
     address = key.address
     v6 = address.version == 6
+    if key.mark:
+        return _MARK_KEY.pack(
+            6, IPVS_SVC_ATTR_AF, AF_INET6 if v6 else AF_INET,
+            8, IPVS_SVC_ATTR_FWMARK, key.mark,
+        )  # fmt: skip
     return _SERVICE_KEY[address.version].pack(
         6, IPVS_SVC_ATTR_AF, AF_INET6 if v6 else AF_INET,
         6, IPVS_SVC_ATTR_PROTOCOL, key.protocol.number,
@@ -188,20 +228,40 @@ def _service_key(key: ServiceKey) -> bytes:
 
 
 @functools.lru_cache(maxsize=256)
-def _service_rest(version: int, scheduler: str, timeout_s: int) -> bytes:
+def _service_rest(version: int, scheduler: str, flags: int, timeout_s: int, prefix: int, engine: str) -> bytes:
     """What services of one kind share. The netmask is a must, for IPv6 as a prefix length (else EINVAL)."""
     name = scheduler.encode()
     if not 0 < len(name) < IP_VS_SCHEDNAME_MAXLEN:
         raise ValueError(f"{scheduler!r} is no scheduler name")
-    return _attribute(IPVS_SVC_ATTR_SCHED_NAME, name + b"\0") + _SERVICE_REST.pack(
-        12, IPVS_SVC_ATTR_FLAGS, IP_VS_SVC_F_PERSISTENT if timeout_s else 0, _ALL_FLAGS,
+    rest = _attribute(IPVS_SVC_ATTR_SCHED_NAME, name + b"\0")
+    if engine:
+        if not len(engine.encode()) < IP_VS_PENAME_MAXLEN:
+            raise ValueError(f"{engine!r} is no name of a persistence engine")
+        rest += _attribute(IPVS_SVC_ATTR_PE_NAME, engine.encode() + b"\0")
+    netmask = prefix if version == 6 else int.from_bytes(_netmask(prefix), sys.byteorder)
+    return rest + _SERVICE_REST.pack(
+        12, IPVS_SVC_ATTR_FLAGS, flags, _ALL_FLAGS,
         8, IPVS_SVC_ATTR_TIMEOUT, timeout_s,
-        8, IPVS_SVC_ATTR_NETMASK, FULL_NETMASK[version],
+        8, IPVS_SVC_ATTR_NETMASK, netmask,
     )  # fmt: skip
 
 
+def _netmask(prefix: int) -> bytes:
+    """Of IPv4, in network byte order."""
+    return (0xFFFFFFFF << (32 - prefix) & 0xFFFFFFFF).to_bytes(4, "big")
+
+
 def _full_service(service: Service) -> bytes:
-    rest = _service_rest(service.key.address.version, service.scheduler, service.persistence_timeout_s)
+    version = service.key.address.version
+    timeout_s, prefix = service.persistence_timeout_s, service.persistence_prefix
+    flags = (
+        (IP_VS_SVC_F_PERSISTENT if timeout_s else 0)
+        | (IP_VS_SVC_F_ONEPACKET if service.one_packet else 0)
+        | (IP_VS_SVC_F_SCHED_FALLBACK if service.fallback else 0)
+        | (IP_VS_SVC_F_SCHED_PORT if service.hash_port else 0)
+    )
+    prefix = FULL_PREFIX[version] if prefix is None else prefix
+    rest = _service_rest(version, service.scheduler, flags, timeout_s, prefix, service.persistence_engine)
     return _nest(IPVS_CMD_ATTR_SERVICE, _service_key(service.key) + rest)
 
 
@@ -219,8 +279,15 @@ def _full_destination(key: ServiceKey, destination: Destination) -> bytes:
     rest = _DEST_REST.pack(
         8, IPVS_DEST_ATTR_FWD_METHOD, FWD_METHODS[destination.forwarding],
         8, IPVS_DEST_ATTR_WEIGHT, destination.weight,
-        8, IPVS_DEST_ATTR_U_THRESH, 0,
-        8, IPVS_DEST_ATTR_L_THRESH, 0,
+        8, IPVS_DEST_ATTR_U_THRESH, destination.upper_threshold,
+        8, IPVS_DEST_ATTR_L_THRESH, destination.lower_threshold,
     )  # fmt: skip
+    tunnel = destination.encapsulation
+    if tunnel is not None:  # without, the kernel takes IP in IP
+        rest += _DEST_TUNNEL.pack(
+            5, IPVS_DEST_ATTR_TUN_TYPE, TUNNEL_TYPES[tunnel.tunnel],
+            6, IPVS_DEST_ATTR_TUN_PORT, tunnel.port.to_bytes(2, "big"),
+            6, IPVS_DEST_ATTR_TUN_FLAGS, TUNNEL_FLAGS[tunnel.checksum],
+        )  # fmt: skip
     service = _nest(IPVS_CMD_ATTR_SERVICE, _service_key(key))
     return service + _nest(IPVS_CMD_ATTR_DEST, _destination_key(destination.key) + rest)

@@ -16,8 +16,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 from ha_lvs.errors import WireError
 from ha_lvs.model import (
+    FULL_PREFIX,
     Destination,
     DestinationKey,
+    Encapsulation,
     Forwarding,
     IPAddress,
     Protocol,
@@ -25,21 +27,27 @@ from ha_lvs.model import (
     ServiceKey,
     SyncDaemon,
     SyncState,
+    Timeouts,
 )
 from ha_lvs.wire.ipvs_constants import (
     AF_INET,
     AF_INET6,
-    FULL_NETMASK,
     FWD_METHODS,
     IP_VS_SVC_F_HASHED,
     IP_VS_SVC_F_ONEPACKET,
     IP_VS_SVC_F_PERSISTENT,
+    IP_VS_SVC_F_SCHED_FALLBACK,
+    IP_VS_SVC_F_SCHED_PORT,
     IPVS_CMD_ATTR_DAEMON,
     IPVS_CMD_ATTR_DEST,
     IPVS_CMD_ATTR_SERVICE,
+    IPVS_CMD_ATTR_TIMEOUT_TCP,
+    IPVS_CMD_ATTR_TIMEOUT_TCP_FIN,
+    IPVS_CMD_ATTR_TIMEOUT_UDP,
     IPVS_CMD_NEW_DAEMON,
     IPVS_CMD_NEW_DEST,
     IPVS_CMD_NEW_SERVICE,
+    IPVS_CMD_SET_CONFIG,
     IPVS_CMD_SET_INFO,
     IPVS_DAEMON_ATTR_MCAST_GROUP,
     IPVS_DAEMON_ATTR_MCAST_GROUP6,
@@ -57,6 +65,8 @@ from ha_lvs.wire.ipvs_constants import (
     IPVS_DEST_ATTR_L_THRESH,
     IPVS_DEST_ATTR_PERSIST_CONNS,
     IPVS_DEST_ATTR_PORT,
+    IPVS_DEST_ATTR_TUN_FLAGS,
+    IPVS_DEST_ATTR_TUN_PORT,
     IPVS_DEST_ATTR_TUN_TYPE,
     IPVS_DEST_ATTR_U_THRESH,
     IPVS_DEST_ATTR_WEIGHT,
@@ -79,9 +89,13 @@ from ha_lvs.wire.ipvs_constants import (
     NLMSG_DONE,
     NLMSG_ERROR,
     NLMSGERR_ATTR_MSG,
+    TUNNEL_FLAGS,
+    TUNNEL_TYPES,
 )
 
 _FORWARDINGS = {method: forwarding for forwarding, method in FWD_METHODS.items()}
+_TUNNELS = {number: tunnel for tunnel, number in TUNNEL_TYPES.items()}
+_CHECKSUMS = {flags: checksum for checksum, flags in TUNNEL_FLAGS.items()}
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 _NLMSGHDR = struct.Struct("=IHHII")
@@ -110,13 +124,13 @@ class ServiceRow:
     """A service as the kernel lists it.
 
     Arguments:
-        address: None for a service that is known by its firewall mark.
+        address: unspecified for a service that is known by its firewall mark.
         protocol: IP protocol number.
         netmask: of persistence, a mask for IPv4 and a prefix length for IPv6.
         pe_name: persistence engine, or empty.
     """
 
-    address: IPAddress | None
+    address: IPAddress
     port: int
     protocol: int
     fwmark: int
@@ -127,23 +141,50 @@ class ServiceRow:
     pe_name: str = ""
 
     def service(self) -> Service | None:
-        """The row as a value that can be desired; None when it cannot (firewall mark, unknown protocol)."""
+        """The row as a value that can be desired; None when it cannot: a protocol that is not balanced."""
+        family = self.address.version
         protocol = _PROTOCOLS.get(self.protocol)
-        if self.address is None or self.fwmark or protocol is None:
+        if self.fwmark:
+            key = ServiceKey.of_mark(self.fwmark, family)
+        elif protocol is not None:
+            key = ServiceKey(self.address, self.port, protocol)
+        else:
             return None
         extra: list[str] = []
-        if self.flags & IP_VS_SVC_F_ONEPACKET:
-            extra.append("one-packet")
-        other = self.flags & ~(IP_VS_SVC_F_PERSISTENT | IP_VS_SVC_F_HASHED | IP_VS_SVC_F_ONEPACKET)
+        other = self.flags & ~_KNOWN_FLAGS
         if other:
             extra.append(f"flags {other:#x}")
-        if self.netmask != FULL_NETMASK[self.address.version]:
-            extra.append(f"netmask {self.netmask if self.address.version == 6 else IPv4Address(self.netmask)}")
-        if self.pe_name:
-            extra.append(f"persistence engine {self.pe_name}")
-        timeout_s = self.timeout_s if self.flags & IP_VS_SVC_F_PERSISTENT else 0
-        key = ServiceKey(self.address, self.port, protocol)
-        return Service(key, self.scheduler, timeout_s, ", ".join(extra))
+        prefix = _prefix(self.netmask, family)
+        if prefix is None:
+            extra.append(f"netmask {self.netmask if family == 6 else IPv4Address(self.netmask)}")
+        return Service(
+            key=key,
+            scheduler=self.scheduler,
+            persistence_timeout_s=self.timeout_s if self.flags & IP_VS_SVC_F_PERSISTENT else 0,
+            extra=", ".join(extra),
+            persistence_prefix=None if prefix == FULL_PREFIX[family] else prefix,
+            persistence_engine=self.pe_name,
+            one_packet=bool(self.flags & IP_VS_SVC_F_ONEPACKET),
+            fallback=bool(self.flags & IP_VS_SVC_F_SCHED_FALLBACK),
+            hash_port=bool(self.flags & IP_VS_SVC_F_SCHED_PORT),
+        )
+
+
+_KNOWN_FLAGS = (
+    IP_VS_SVC_F_PERSISTENT
+    | IP_VS_SVC_F_HASHED
+    | IP_VS_SVC_F_ONEPACKET
+    | IP_VS_SVC_F_SCHED_FALLBACK
+    | IP_VS_SVC_F_SCHED_PORT
+)
+
+
+def _prefix(netmask: int, family: int) -> int | None:
+    """How many bits a netmask of the kernel takes; None when it is none that takes the first so many."""
+    if family == 6:
+        return netmask if netmask <= FULL_PREFIX[6] else None
+    gap = ~netmask & 0xFFFFFFFF
+    return None if gap & (gap + 1) else 32 - gap.bit_length()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +201,8 @@ class DestinationRow:
     inactive_connections: int
     persistent_connections: int
     tunnel_type: int = 0
+    tunnel_port: int = 0
+    tunnel_flags: int = 0
 
     @property
     def key(self) -> DestinationKey:
@@ -168,15 +211,24 @@ class DestinationRow:
 
     def destination(self) -> Destination:
         """The row as a value that can be desired."""
-        extra: list[str] = []
         forwarding = _FORWARDINGS.get(self.fwd_method)
-        if forwarding is None:
-            extra.append(f"forwarding method {self.fwd_method}")
-        if self.upper_threshold or self.lower_threshold:
-            extra.append(f"thresholds {self.upper_threshold} {self.lower_threshold}")
-        if self.tunnel_type:
-            extra.append(f"tunnel type {self.tunnel_type}")
-        return Destination(self.key, forwarding or Forwarding.NAT, self.weight, ", ".join(extra))
+        extra = "" if forwarding is not None else f"forwarding method {self.fwd_method}"
+        encapsulation = None
+        if self.tunnel_type or self.tunnel_port or self.tunnel_flags:
+            tunnel, checksum = _TUNNELS.get(self.tunnel_type), _CHECKSUMS.get(self.tunnel_flags)
+            if tunnel is None or checksum is None:
+                extra = f"tunnel type {self.tunnel_type} flags {self.tunnel_flags}"
+            else:
+                encapsulation = Encapsulation(tunnel, self.tunnel_port, checksum)
+        return Destination(
+            self.key,
+            forwarding or Forwarding.NAT,
+            self.weight,
+            extra,
+            self.upper_threshold,
+            self.lower_threshold,
+            encapsulation,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +247,14 @@ class InfoRow:
     connection_table_size: int
 
 
-Body = Reply | ServiceRow | DestinationRow | DaemonRow | InfoRow
+@dataclass(frozen=True, slots=True)
+class TimeoutsRow:
+    """How long IPVS remembers silent connections."""
+
+    timeouts: Timeouts
+
+
+Body = Reply | ServiceRow | DestinationRow | DaemonRow | InfoRow | TimeoutsRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +326,8 @@ def _body(data: bytes, start: int, end: int) -> Body | None:
     start += 4
     if command == IPVS_CMD_SET_INFO:
         return _info(data, start, end)
+    if command == IPVS_CMD_SET_CONFIG:
+        return _timeouts(data, start, end)
     wanted = _NESTS.get(command)
     if wanted is None:
         return None
@@ -328,6 +389,9 @@ def _text(value: bytes) -> str:
     return value.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
+_NOWHERE: dict[int, IPAddress] = {AF_INET: IPv4Address(0), AF_INET6: IPv6Address(0)}
+
+
 def _service(data: bytes, start: int, end: int) -> ServiceRow:
     values = _Values(data, start, end)
     family = values.number(IPVS_SVC_ATTR_AF, _U16)
@@ -337,7 +401,7 @@ def _service(data: bytes, start: int, end: int) -> ServiceRow:
     marked = values.has(IPVS_SVC_ATTR_FWMARK)
     netmask = values.raw(IPVS_SVC_ATTR_NETMASK, 4)[:4]
     return ServiceRow(
-        address=None if marked else values.address(IPVS_SVC_ATTR_ADDR, family),
+        address=_NOWHERE[family] if marked else values.address(IPVS_SVC_ATTR_ADDR, family),
         port=0 if marked else values.port(IPVS_SVC_ATTR_PORT),
         protocol=0 if marked else values.number(IPVS_SVC_ATTR_PROTOCOL, _U16),
         fwmark=fwmark,
@@ -369,7 +433,10 @@ def _destination(data: bytes, start: int, end: int) -> DestinationRow:
             raw = row[1]
             address = IPv4Address(raw[:4]) if row[25] == AF_INET else IPv6Address(raw)
             port = int.from_bytes(row[3], "big")
-            return DestinationRow(address, port, row[5], row[7], row[15], row[17], row[19], row[21], row[23], row[9])
+            tunnel_port = int.from_bytes(row[11], "big")
+            return DestinationRow(
+                address, port, row[5], row[7], row[15], row[17], row[19], row[21], row[23], row[9], tunnel_port, row[13]
+            )
     return _destination_by_attribute(data, start, end)
 
 
@@ -386,6 +453,8 @@ def _destination_by_attribute(data: bytes, start: int, end: int) -> DestinationR
         inactive_connections=values.number(IPVS_DEST_ATTR_INACT_CONNS, _U32, 0),
         persistent_connections=values.number(IPVS_DEST_ATTR_PERSIST_CONNS, _U32, 0),
         tunnel_type=values.raw(IPVS_DEST_ATTR_TUN_TYPE, 1)[0] if values.has(IPVS_DEST_ATTR_TUN_TYPE) else 0,
+        tunnel_port=values.port(IPVS_DEST_ATTR_TUN_PORT) if values.has(IPVS_DEST_ATTR_TUN_PORT) else 0,
+        tunnel_flags=values.number(IPVS_DEST_ATTR_TUN_FLAGS, _U16, 0),
     )
 
 
@@ -414,6 +483,12 @@ def _info(data: bytes, start: int, end: int) -> InfoRow:
     version = values.number(IPVS_INFO_ATTR_VERSION, _U32)
     parts = (version >> 16) & 0xFF, (version >> 8) & 0xFF, version & 0xFF
     return InfoRow(parts, values.number(IPVS_INFO_ATTR_CONN_TAB_SIZE, _U32))
+
+
+def _timeouts(data: bytes, start: int, end: int) -> TimeoutsRow:
+    values = _Values(data, start, end)
+    kinds = (IPVS_CMD_ATTR_TIMEOUT_TCP, IPVS_CMD_ATTR_TIMEOUT_TCP_FIN, IPVS_CMD_ATTR_TIMEOUT_UDP)
+    return TimeoutsRow(Timeouts(*(values.number(kind, _U32, 0) for kind in kinds)))
 
 
 _NESTS: dict[int, tuple[int, Callable[[bytes, int, int], Body]]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ha_lvs.daemon.pool import OWNERSHIP_FILE
+from ha_lvs.daemon.balancer import OWNERSHIP_FILE
 from ha_lvs.daemon.runtime import read_note
 from ha_lvs.drill.lab.kernel import has_ipvs
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab

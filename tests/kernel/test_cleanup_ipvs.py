@@ -18,10 +18,10 @@ import pytest
 from ha_lvs.config.loader import load
 from ha_lvs.config.parts import director_part
 from ha_lvs.daemon import pool as pools
+from ha_lvs.daemon.balancer import OWNERSHIP_FILE, Balancer
 from ha_lvs.daemon.channel import Alive, Channel, EndpointState, Stop
 from ha_lvs.daemon.channel import pair as channel_pair
 from ha_lvs.daemon.director import Director
-from ha_lvs.daemon.pool import OWNERSHIP_FILE, Pool
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import PACE, wait_for
 from ha_lvs.kernel.ipvs import Ipvs
@@ -94,12 +94,12 @@ def part_of(path: Path, **changes: Any) -> DirectorPart:
 
 
 @contextlib.contextmanager
-def pool_on(lab: Lab, part: DirectorPart, alive: Any) -> Iterator[Pool]:
+def pool_on(lab: Lab, part: DirectorPart, alive: Any) -> Iterator[Balancer]:
     with lab.host("lb1").inside():
         ipvs = Ipvs()
         ipvs.__enter__()
     try:
-        yield Pool(part, ipvs, lab.directory, alive)
+        yield Balancer(part, ipvs, lab.directory, alive)
     finally:
         ipvs.close()
 

@@ -16,8 +16,8 @@ import pytest
 from ha_lvs.cli.observe import known_health
 from ha_lvs.config.loader import load
 from ha_lvs.config.parts import director_part
+from ha_lvs.daemon.balancer import OWNERSHIP_FILE
 from ha_lvs.daemon.control import serve
-from ha_lvs.daemon.pool import OWNERSHIP_FILE
 from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import Protocol, ServerState, ServiceKey, VirtualService
 from tests.kernels import why_no_ipvs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from ha_lvs.model import (
     SCHEDULERS,
     Destination,
     DestinationKey,
+    Encapsulation,
     Forwarding,
     IPAddress,
     Protocol,
@@ -23,9 +24,21 @@ from ha_lvs.model import (
     ServiceKey,
     SyncDaemon,
     SyncState,
+    Timeouts,
+    Tunnel,
+    TunnelChecksum,
 )
 from ha_lvs.wire import ipvs_netlink as requests
-from ha_lvs.wire.ipvs_rows import DaemonRow, DestinationRow, InfoRow, Message, Reply, ServiceRow, decode
+from ha_lvs.wire.ipvs_rows import (
+    DaemonRow,
+    DestinationRow,
+    InfoRow,
+    Message,
+    Reply,
+    ServiceRow,
+    TimeoutsRow,
+    decode,
+)
 
 FAMILY = 33
 FWD_METHODS = {Forwarding.NAT: 0, Forwarding.TUN: 2, Forwarding.DR: 3}
@@ -33,10 +46,36 @@ FWD_METHODS = {Forwarding.NAT: 0, Forwarding.TUN: 2, Forwarding.DR: 3}
 addresses = st.ip_addresses()
 ports = st.integers(0, 65535)
 sequences = st.integers(1, 2**31)
-service_keys = st.builds(ServiceKey, addresses, ports, st.sampled_from(Protocol))
-services = st.builds(Service, service_keys, st.sampled_from(SCHEDULERS), st.integers(0, 2**31 - 1))
+marks = st.builds(ServiceKey.of_mark, st.integers(1, 2**32 - 1), st.sampled_from([4, 6]))
+service_keys = st.one_of(st.builds(ServiceKey, addresses, ports, st.sampled_from(Protocol)), marks)
+services = service_keys.flatmap(
+    lambda key: st.builds(
+        Service,
+        st.just(key),
+        st.sampled_from(SCHEDULERS),
+        st.integers(0, 2**31 - 1),
+        persistence_prefix=st.none() | st.integers(1, 31 if key.family == 4 else 127),
+        persistence_engine=st.sampled_from(["", "sip"]),
+        one_packet=st.booleans(),
+        fallback=st.booleans(),
+        hash_port=st.booleans(),
+    )
+)
 destination_keys = st.builds(DestinationKey, addresses, ports)
-destinations = st.builds(Destination, destination_keys, st.sampled_from(Forwarding), st.integers(0, 2**31 - 1))
+thresholds = st.integers(0, 2**32 - 1)
+encapsulations = st.one_of(
+    st.builds(Encapsulation, st.just(Tunnel.GUE), st.integers(1, 65535), st.sampled_from(TunnelChecksum)),
+    st.builds(Encapsulation, st.just(Tunnel.GRE), checksum=st.sampled_from(TunnelChecksum)),
+)
+destinations = st.builds(
+    Destination,
+    destination_keys,
+    st.sampled_from(Forwarding),
+    st.integers(0, 2**31 - 1),
+    upper_threshold=thresholds,
+    lower_threshold=thresholds,
+    encapsulation=st.none() | encapsulations,
+)
 daemons = st.builds(
     SyncDaemon,
     st.sampled_from(SyncState),
@@ -73,6 +112,8 @@ def twin(command: int, sequence: int, flags: int, attributes: list[Any]) -> byte
 
 
 def twin_service_key(key: ServiceKey) -> list[Any]:
+    if key.mark:
+        return [["IPVS_SVC_ATTR_AF", family_of(key.address)], ["IPVS_SVC_ATTR_FWMARK", key.mark]]
     return [
         ["IPVS_SVC_ATTR_AF", family_of(key.address)],
         ["IPVS_SVC_ATTR_PROTOCOL", key.protocol.number],
@@ -82,13 +123,17 @@ def twin_service_key(key: ServiceKey) -> list[Any]:
 
 
 def twin_service(service: Service) -> list[Any]:
-    # pyroute2 knows netmasks as IPv4 addresses only; the prefix length 128 in host order is the same four bytes as one.
+    # pyroute2 knows netmasks as IPv4 addresses only; a prefix length in host order is the same four bytes as one.
     v6 = service.key.address.version == 6
-    netmask = IPv4Address(struct.pack("=I", 128)) if v6 else IPv4Address("255.255.255.255")
-    flags = {"flags": 1 if service.persistence_timeout_s else 0, "mask": 0xFFFFFFFF}
+    prefix = service.persistence_prefix if service.persistence_prefix is not None else 128 if v6 else 32
+    netmask = IPv4Address(struct.pack("=I", prefix)) if v6 else IPv4Network(f"0.0.0.0/{prefix}").netmask
+    bits = (service.persistence_timeout_s, 1), (service.one_packet, 4), (service.fallback, 8), (service.hash_port, 16)
+    flags = {"flags": sum(bit for is_set, bit in bits if is_set), "mask": 0xFFFFFFFF}
+    engine = [["IPVS_SVC_ATTR_PE_NAME", service.persistence_engine]] if service.persistence_engine else []
     return [
         *twin_service_key(service.key),
         ["IPVS_SVC_ATTR_SCHED_NAME", service.scheduler],
+        *engine,
         ["IPVS_SVC_ATTR_FLAGS", flags],
         ["IPVS_SVC_ATTR_TIMEOUT", service.persistence_timeout_s],
         ["IPVS_SVC_ATTR_NETMASK", str(netmask)],
@@ -104,12 +149,23 @@ def twin_destination_key(key: DestinationKey) -> list[Any]:
 
 
 def twin_destination(destination: Destination) -> list[Any]:
+    tunnel: list[Any] = []
+    if destination.encapsulation is not None:
+        port = struct.unpack("=H", destination.encapsulation.port.to_bytes(2, "big"))[
+            0
+        ]  # it takes the kernel's for ours
+        tunnel = [
+            ["IPVS_DEST_ATTR_TUN_TYPE", {Tunnel.GUE: 1, Tunnel.GRE: 2}[destination.encapsulation.tunnel]],
+            ["IPVS_DEST_ATTR_TUN_PORT", port],
+            ["IPVS_DEST_ATTR_TUN_FLAGS", list(TunnelChecksum).index(destination.encapsulation.checksum)],
+        ]
     return [
         *twin_destination_key(destination.key),
         ["IPVS_DEST_ATTR_FWD_METHOD", FWD_METHODS[destination.forwarding]],
         ["IPVS_DEST_ATTR_WEIGHT", destination.weight],
-        ["IPVS_DEST_ATTR_U_THRESH", 0],
-        ["IPVS_DEST_ATTR_L_THRESH", 0],
+        ["IPVS_DEST_ATTR_U_THRESH", destination.upper_threshold],
+        ["IPVS_DEST_ATTR_L_THRESH", destination.lower_threshold],
+        *tunnel,
     ]
 
 
@@ -253,11 +309,9 @@ def row(**change: Any) -> ServiceRow:
     ("change", "extra"),
     [
         ({}, ""),
-        ({"flags": 6}, "one-packet"),
-        ({"flags": 2 + 8}, "flags 0x8"),
-        ({"netmask": 0xFFFFFF00}, "netmask 255.255.255.0"),
-        ({"address": IPv6Address("::1"), "netmask": 64}, "netmask 64"),
-        ({"pe_name": "sip"}, "persistence engine sip"),
+        ({"flags": 2 + 32}, "flags 0x20"),
+        ({"netmask": 0xFF00FF00}, "netmask 255.0.255.0"),
+        ({"address": IPv6Address("::1"), "netmask": 129}, "netmask 129"),
     ],
 )
 def test_what_we_never_set_on_a_service_is_named(change: dict[str, Any], extra: str) -> None:
@@ -266,14 +320,23 @@ def test_what_we_never_set_on_a_service_is_named(change: dict[str, Any], extra: 
     assert service.extra == extra
 
 
-@pytest.mark.parametrize("change", [{"fwmark": 3, "address": None}, {"protocol": 50}])
-def test_a_service_that_cannot_be_desired_has_no_value(change: dict[str, Any]) -> None:
-    assert row(**change).service() is None
+def test_a_service_of_a_protocol_that_is_not_balanced_has_no_value() -> None:
+    assert row(protocol=50).service() is None
 
 
 def test_what_we_never_set_on_a_destination_is_named() -> None:
-    odd = DestinationRow(IPv4Address("10.0.0.1"), 80, 1, 2, 9, 5, 0, 0, 0, 2).destination()
-    assert odd.extra == "forwarding method 1, thresholds 9 5, tunnel type 2"
+    odd = DestinationRow(IPv4Address("10.0.0.1"), 80, 1, 2, 9, 5, 0, 0, 0).destination()
+    assert (odd.extra, odd.upper_threshold, odd.lower_threshold) == ("forwarding method 1", 9, 5)
+    odd = DestinationRow(IPv4Address("10.0.0.1"), 80, 2, 2, 0, 0, 0, 0, 0, 7, 0, 9).destination()
+    assert odd.extra == "tunnel type 7 flags 9"
+
+
+@given(st.builds(Timeouts, *[st.integers(0, 2**31 - 1)] * 3))
+def test_timeouts_come_back_as_they_were_sent_and_those_that_are_0_are_left_out(timeouts: Timeouts) -> None:
+    message = only(requests.set_timeouts(FAMILY, 1, timeouts))
+    assert message.body == TimeoutsRow(timeouts)
+    sent = requests.set_timeouts(FAMILY, 1, timeouts)
+    assert len(sent) == 20 + 8 * sum(map(bool, (timeouts.tcp, timeouts.tcp_fin, timeouts.udp)))
 
 
 def kernel_destination(order: list[int]) -> bytes:
@@ -292,7 +355,7 @@ def kernel_destination(order: list[int]) -> bytes:
 
 @given(st.permutations([1, 2, 3, 4, 13, 14, 15, 5, 6, 7, 8, 9, 11]))
 def test_a_destination_is_read_alike_in_every_order_of_its_attributes(order: list[int]) -> None:
-    wanted = DestinationRow(IPv4Address("10.0.0.1"), 80, 3, 7, 90, 50, 11, 22, 33, 1)
+    wanted = DestinationRow(IPv4Address("10.0.0.1"), 80, 3, 7, 90, 50, 11, 22, 33, 1, 6080)
     assert only(kernel_destination([1, 2, 3, 4, 13, 14, 15, 5, 6, 7, 8, 9, 11])).body == wanted
     assert only(kernel_destination(order)).body == wanted
 

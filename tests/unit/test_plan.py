@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -28,8 +29,9 @@ from ha_lvs.model import (
     SyncState,
     VirtualService,
 )
-from ha_lvs.plan.desired import KernelState, desired, service_entry
+from ha_lvs.plan.desired import KernelState, desired_services, desired_sync, service_entry
 from ha_lvs.plan.diff import diff
+from ha_lvs.plan.pool import Standing
 from ha_lvs.plan.simulate import apply
 from ha_lvs.plan.steps import (
     AddDestination,
@@ -91,25 +93,19 @@ def test_a_server_serves_when_up_or_adopted(state: ServerState | None, adopted: 
     one = real_server(1)
     health = {} if state is None else {one.endpoint: state}
     mine = frozenset({(WEB, one.destination.key)}) if adopted else frozenset()
-    wanted = desired(web(one), health, mine, None, [Role.ACTIVE])
-    assert wanted == pool(WEB, *([one.destination] if serves else []))
+    wanted, _ = desired_services(web(one), Standing(health, mine))
+    assert KernelState(wanted) == pool(WEB, *([one.destination] if serves else []))
 
 
 def test_adoption_is_of_one_service_only() -> None:
     one = real_server(1)
     elsewhere = frozenset({(DNS, one.destination.key)})
-    assert desired(web(one), {}, elsewhere, None, []) == pool(WEB)
+    assert KernelState(desired_services(web(one), Standing(adopted=elsewhere))[0]) == pool(WEB)
 
 
 def test_a_server_that_is_not_checked_always_serves() -> None:
     one = real_server(1, Check(CheckType.NONE))
-    assert desired(web(one), {}, frozenset(), None, []) == pool(WEB, one.destination)
-
-
-@pytest.mark.parametrize("role", Role)
-def test_services_are_desired_in_every_role(role: Role) -> None:
-    one = real_server(1)
-    assert desired(web(one), {one.endpoint: ServerState.UP}, frozenset(), None, [role]) == pool(WEB, server(1))
+    assert KernelState(desired_services(web(one), Standing())[0]) == pool(WEB, one.destination)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +121,9 @@ def test_services_are_desired_in_every_role(role: Role) -> None:
 )
 def test_sync_follows_the_roles(roles: list[Role], states: set[SyncState]) -> None:
     sync = ConnectionSync("eth1", 7, IPv4Address("224.0.0.90"), 9000, 2)
-    found = desired((), {}, frozenset(), sync, roles).sync
+    found = desired_sync(sync, roles)
     assert found == {SyncDaemon(state, "eth1", 7, IPv4Address("224.0.0.90"), 9000, 2) for state in states}
-    assert desired((), {}, frozenset(), None, roles).sync == frozenset()
+    assert desired_sync(None, roles) == frozenset()
 
 
 # ------------------------------------------------------------------------------------------ diff, by example
@@ -161,12 +157,16 @@ def test_only_owned_services_are_removed_and_with_one_step() -> None:
 
 def test_what_somebody_else_set_is_written_over() -> None:
     odd = KernelState(
-        {WEB: service_entry(Service(WEB, "wlc", extra="one-packet"), [server(1, extra="thresholds 1 2")])}
+        {
+            WEB: service_entry(
+                Service(WEB, "wlc", extra="flags 0x20", one_packet=True), [replace(server(1), upper_threshold=9)]
+            )
+        }
     )
     steps = diff(pool(WEB, server(1)), odd, NOBODY)
     assert texts(steps) == [
-        "~ service 192.0.2.10:80/tcp wlc (one-packet) -> wlc",
-        "~ server 10.0.0.1:80 dr weight 1 (thresholds 1 2) -> dr weight 1 of 192.0.2.10:80/tcp",
+        "~ service 192.0.2.10:80/tcp wlc, one-packet (flags 0x20) -> wlc",
+        "~ server 10.0.0.1:80 dr weight 1 connections 0..9 -> dr weight 1 of 192.0.2.10:80/tcp",
     ]
     assert apply(steps, odd).state == pool(WEB, server(1))
 

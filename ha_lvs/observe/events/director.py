@@ -52,6 +52,34 @@ EVENTS = (
         fields=("service", "server"),
         documentation=IPVS,
     ),
+    Event(
+        phrase="quorum lost",
+        message_id="ee68ce03727049ebb9baf219986a31a3",
+        levels=("error",),
+        subject="Service @HA_LVS_SERVICE@ has lost its quorum",
+        happened=(
+            "So few servers of service @HA_LVS_SERVICE@ are up that it is below its quorum: their strength, in servers "
+            "or weight as the config says, is @HA_LVS_STRENGTH@."
+        ),
+        follows=(
+            "Where the service has a sorry server (field HA_LVS_SORRY), new connections go there, and those that exist "
+            "go on. Otherwise the servers that are left serve everything."
+        ),
+        remedy="Look at why servers are down: `ha-lvs status` gives the reason of each.",
+        fields=("service", "strength", "sorry"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="quorum regained",
+        message_id="a3a209b3529d431291a9039fee885c80",
+        levels=("notice",),
+        subject="Service @HA_LVS_SERVICE@ has its quorum again",
+        happened="Enough servers of service @HA_LVS_SERVICE@ are up again: their strength is @HA_LVS_STRENGTH@.",
+        follows="They serve all new connections; a sorry server leaves the service.",
+        remedy="Nothing.",
+        fields=("service", "strength"),
+        documentation=IPVS,
+    ),
     # ------------------------------------------------------------------------------------------------------------ IPVS
     Event(
         phrase="kernel changed",

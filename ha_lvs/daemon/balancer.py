@@ -1,0 +1,304 @@
+"""What the director knows of its services, and what that makes of the kernel: plan, apply, remember what failed.
+
+`Balancer` is the one writer of IPVS on this machine. It holds no sockets but the kernel's, and no timers: the director
+process tells it what happened and calls `reconcile` or `follow_up`.
+
+Rules that hold here:
+* `reconcile` looks at the whole kernel, for drift; `follow_up` only at the services that something happened to, so
+  that one verdict among ten thousand servers costs no more than one among ten.
+* Whatever is derived (pools, quorums) is derived anew from what is known; only quorums remember, for their hysteresis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ha_lvs.daemon.channel import EndpointState
+from ha_lvs.daemon.overrides import Overrides
+from ha_lvs.kernel.ipvs import Counts, Ipvs
+from ha_lvs.kernel.ownership import Ownership
+from ha_lvs.model import (
+    CheckType,
+    DestinationKey,
+    DirectorPart,
+    Endpoint,
+    OnStop,
+    Override,
+    RealServer,
+    Role,
+    ServerState,
+    ServiceEntry,
+    ServiceKey,
+    SyncState,
+    VirtualService,
+)
+from ha_lvs.plan.desired import KernelState, desired_services, desired_sync
+from ha_lvs.plan.diff import diff
+from ha_lvs.plan.pool import Pool, Standing, state_of
+from ha_lvs.plan.steps import DeleteService, StartSync, Step, StepFailure
+
+OWNERSHIP_FILE = "owned.json"
+OVERRIDES_FILE = "overrides.json"
+STEPS_AT_ONCE = 500
+"""So many are taken between two signs of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumChange:
+    """A service lost its quorum, or has it again."""
+
+    service: str
+    quorum: bool
+    strength: int
+    sorry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass found and did.
+
+    Arguments:
+        steps: those that were taken, with those that failed.
+        failures: those that the kernel refused.
+        quorums: services whose quorum changed.
+    """
+
+    steps: tuple[Step, ...]
+    failures: list[StepFailure]
+    quorums: list[QuorumChange] = field(default_factory=list)
+
+
+class Balancer:
+    """The services of this director in its kernel.
+
+    Arguments:
+        part: the director's part of the config.
+        ipvs: the kernel, entered.
+        runtime_dir: where it is remembered which services are ours, and what operators have said.
+        alive: called again and again while a long pass goes on.
+
+    Attributes:
+        roles: of the instances, as the elector tells.
+        failures: steps that the kernel refused when they were last tried.
+        changes_at: when something changes by itself (a slow start), in monotonic seconds; None when nothing does.
+    """
+
+    def __init__(self, part: DirectorPart, ipvs: Ipvs, runtime_dir: Path, alive: Callable[[], object]) -> None:
+        self._alive = alive
+        self._ipvs = ipvs
+        self.ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
+        self.overrides = Overrides(runtime_dir / OVERRIDES_FILE)
+        self.roles: dict[str, Role] = {}
+        self.failures: list[StepFailure] = []
+        self.changes_at: float | None = None
+        self._verdicts: dict[Endpoint, EndpointState] = {}
+        self._risen: dict[tuple[str, DestinationKey], float] = {}
+        self._pools: dict[str, Pool] = {}
+        self._touched: set[str] = set()
+        self._part = part
+        self._services: dict[str, VirtualService] = {}
+        self._users: dict[Endpoint, list[tuple[VirtualService, RealServer]]] = {}
+        self._take_in(part)
+        configured = {(each.service.key, server.destination.key) for each in part.services for server in each.servers}
+        self.adopted: frozenset[tuple[ServiceKey, DestinationKey]] = frozenset(
+            (entry.service.key, destination.key)
+            for entry in ipvs.read().services.values()
+            for destination in entry.destinations
+            if (entry.service.key, destination.key) in configured
+        )
+
+    def _take_in(self, part: DirectorPart) -> None:
+        self._part = part
+        self._ipvs.sysctls = tuple(name for name, _ in part.sysctls)
+        self._services = {each.name: each for each in part.services}
+        self._users = {}
+        for each in part.services:
+            for server in each.servers:
+                if server.endpoint.check.type is not CheckType.NONE:
+                    self._users.setdefault(server.endpoint, []).append((each, server))
+
+    # ------------------------------------------------------------------------------------ what happens to it
+
+    def endpoints(self) -> dict[Endpoint, bool]:
+        """What has to be probed, each once, and whether it gets traffic already."""
+        return {endpoint: self._serves(endpoint, users) for endpoint, users in self._users.items()}
+
+    def _serves(self, endpoint: Endpoint, users: Iterable[tuple[VirtualService, RealServer]]) -> bool:
+        verdict = self._verdicts.get(endpoint)
+        if verdict is not None:
+            return verdict.state is ServerState.UP
+        return any((each.service.key, server.destination.key) in self.adopted for each, server in users)
+
+    def verdict(self, state: EndpointState) -> list[tuple[str, str]]:
+        """Takes in a verdict; returns the (service, server) pairs whose state it changed."""
+        before = self._verdicts.get(state.endpoint)
+        self._verdicts[state.endpoint] = state
+        if before is not None and before.state is state.state:
+            return []
+        changed: list[tuple[str, str]] = []
+        for each, server in self._users.get(state.endpoint, ()):
+            key = server.destination.key
+            if state.state is ServerState.UP and before is not None:
+                self._risen[each.name, key] = time.monotonic()
+            else:
+                self._risen.pop((each.name, key), None)
+            self._touched.add(each.name)
+            changed.append((each.name, str(key)))
+        return changed
+
+    def say(self, overrides: Iterable[Override]) -> list[Override]:
+        """Takes in what an operator said, here or at the peer; returns what was news.
+
+        Errors: PlatformError when it cannot be remembered.
+        """
+        news = self.overrides.take(overrides)
+        self._touched.update(each.service for each in news if each.service in self._services)
+        return news
+
+    @property
+    def touched(self) -> bool:
+        """Whether something happened that the kernel does not reflect yet."""
+        return bool(self._touched)
+
+    # --------------------------------------------------------------------------------------- what it does
+
+    def reconcile(self) -> Outcome:
+        """Looks at the whole kernel, and takes the steps to what it should hold.
+
+        Errors: KernelError when the kernel cannot be read.
+        """
+        actual = self._ipvs.read()
+        self._touched.clear()
+        entries, quorums = self._wanted(self._part.services)
+        part = self._part
+        settled = len(self.roles) >= len(part.instances)  # else the elector has not spoken: leave the daemons alone
+        sync = desired_sync(part.sync, self.roles.values()) if settled else actual.sync
+        wanted = KernelState(entries, sync, part.timeouts, dict(part.sysctls))
+        return self._apply(wanted, actual, quorums)
+
+    def follow_up(self) -> Outcome:
+        """Looks only at the services that something happened to, and brings them to what they should be.
+
+        Errors: as `reconcile`.
+        """
+        services = [self._services[name] for name in self._touched if name in self._services]
+        now = time.monotonic()
+        services += (
+            self._services[name]
+            for name, pool in self._pools.items()
+            if pool.changes_at is not None and pool.changes_at <= now and name not in self._touched
+        )
+        found = self._ipvs.read_services(each.service.key for each in services)
+        self._touched.clear()
+        entries, quorums = self._wanted(services)
+        return self._apply(KernelState(entries), KernelState(found), quorums)
+
+    def finish(self) -> Outcome:
+        """Leaves IPVS as the config says for a planned stop. Kept services stay, with a backup sync daemon.
+
+        The elector has ended by now, whether or not it came to tell us so.
+        """
+        if self._part.on_stop is OnStop.REMOVE:
+            return self._apply(KernelState(), self._ipvs.read(), [])
+        self.roles = {instance.name: Role.INITIALIZE for instance in self._part.instances}
+        return self.reconcile()
+
+    def _wanted(self, services: Iterable[VirtualService]) -> tuple[dict[ServiceKey, ServiceEntry], list[QuorumChange]]:
+        """What the kernel should have of these services, and whose quorum changed."""
+        before = {name: pool.quorum for name, pool in self._pools.items()}
+        health = {endpoint: verdict.state for endpoint, verdict in self._verdicts.items()}
+        now = time.monotonic()
+        standing = Standing(health, self.adopted, self.overrides.said, self._risen, before, now)
+        entries, pools = desired_services(services, standing)
+        self._pools.update(pools)
+        for name in self._pools.keys() - self._services.keys():
+            del self._pools[name]
+        moments = (pool.changes_at for pool in self._pools.values() if pool.changes_at is not None)
+        self.changes_at = min(moments, default=None)
+        changes = [
+            QuorumChange(name, pool.quorum, pool.strength, pool.sorry)
+            for name, pool in pools.items()
+            if pool.quorum != before.get(name, True)
+        ]
+        return entries, changes
+
+    def _apply(self, wanted: KernelState, actual: KernelState, quorums: list[QuorumChange]) -> Outcome:
+        owned = self.ownership.services
+        steps = diff(wanted, actual, owned, sync_owned=self.ownership.sync and bool(actual.sync))
+        self.ownership.claim(wanted.services, sync=any(isinstance(step, StartSync) for step in steps))
+        failures: list[StepFailure] = []
+        for at in range(0, len(steps), STEPS_AT_ONCE):
+            self._alive()
+            failures += self._ipvs.apply(steps[at : at + STEPS_AT_ONCE])
+        failed = {failure.step for failure in failures}
+        self.ownership.release(step.key for step in steps if isinstance(step, DeleteService) and step not in failed)
+        self.failures = failures
+        return Outcome(steps, failures, quorums)
+
+    # ------------------------------------------------------------------------------------------------ status
+
+    def status(self) -> dict[str, Any]:
+        """The `services` and `sync` of `ha-lvs status --json`."""
+        actual, counts = self._ipvs.read_with_counts()
+        states = {daemon.state for daemon in actual.sync}
+        role = "master" if SyncState.MASTER in states else "backup" if SyncState.BACKUP in states else "off"
+        return {
+            "services": {
+                each.name: self._service_status(each, actual.services.get(each.service.key), counts)
+                for each in self._part.services
+            },
+            "sync": {"role": role, "coverage": None},
+            "failed_steps": [str(failure) for failure in self.failures],
+        }
+
+    def service_status(self, name: str) -> dict[str, Any]:
+        """The same of one service alone, which takes a look at that service only."""
+        each = self._services[name]
+        found, counts = self._ipvs.read_services_with_counts([each.service.key])
+        return self._service_status(each, found.get(each.service.key), counts)
+
+    def _service_status(
+        self,
+        each: VirtualService,
+        entry: ServiceEntry | None,
+        counts: Mapping[tuple[ServiceKey, DestinationKey], Counts],
+    ) -> dict[str, Any]:
+        key = each.service.key
+        programmed = {} if entry is None else {found.key: found for found in entry.destinations}
+        pool = self._pools.get(each.name)
+        servers = {}
+        for server in each.servers:
+            destination = server.destination
+            verdict = self._verdicts.get(server.endpoint)
+            count = counts.get((key, destination.key))
+            in_kernel = programmed.get(destination.key)
+            said = self.overrides.said.get((each.name, destination.key))
+            servers[str(destination.key)] = {
+                "state": self._state(server).value,
+                "weight": 0 if in_kernel is None else in_kernel.weight,
+                "configured_weight": destination.weight,
+                "override": None if said is None else said.weight,
+                "forwarding": destination.forwarding.value,
+                "programmed": in_kernel is not None,
+                "active_connections": 0 if count is None else count.active,
+                "inactive_connections": 0 if count is None else count.inactive,
+                "reason": "" if verdict is None else verdict.reason,
+                "check_ms": None if verdict is None else verdict.took_ms,
+            }
+        return {
+            "listen": str(key),
+            "scheduler": each.service.scheduler,
+            "enabled": pool is None or not pool.disabled,
+            "quorum": None if pool is None else pool.quorum,
+            "strength": 0 if pool is None else pool.strength,
+            "sorry": pool is not None and pool.sorry,
+            "servers": servers,
+        }
+
+    def _state(self, server: RealServer) -> ServerState:
+        verdict = self._verdicts.get(server.endpoint)
+        return state_of(server, {} if verdict is None else {server.endpoint: verdict.state})

@@ -1,0 +1,171 @@
+"""What the guardian hands to the other processes: each its part of the config file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ha_lvs.model.addresses import IPAddress
+from ha_lvs.model.election import Authentication, VrrpInstance
+from ha_lvs.model.ipvs import Timeouts
+from ha_lvs.model.services import ConnectionSync, OnStop, VirtualService
+
+
+@dataclass(frozen=True, slots=True)
+class ElectorPart:
+    """All that the elector needs of the config file, and of what people have asked for before it was started.
+
+    Arguments:
+        standby: names of instances that stay out of the election until they are enabled.
+    """
+
+    node: str
+    instances: tuple[VrrpInstance, ...]
+    standby: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptTrack:
+    """A script that is run again and again; its exit code 0 means up.
+
+    Arguments:
+        name: as in `Track.name`, with its kind.
+        command: program and arguments; no shell.
+        interval_s: seconds between the starts of two runs.
+        timeout_s: seconds after which a run is killed and has failed.
+        rise, fall: successes that bring it up, failures that take it down.
+        user: who runs it; never root unless the operator wrote so.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    interval_s: float
+    timeout_s: float
+    rise: int
+    fall: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileTrack:
+    """A file whose presence counts: up while it is there, or while it is not with `absent`.
+
+    Arguments:
+        name: as in `Track.name`.
+        path: of the file.
+        absent: whether its absence means up: a file that an operator makes to take the node out.
+    """
+
+    name: str
+    path: str
+    absent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTrack:
+    """Processes of a name: up while at least `quorum` of them live.
+
+    Arguments:
+        name: as in `Track.name`.
+        program: the name in /proc/PID/comm.
+        quorum: how many must live.
+    """
+
+    name: str
+    program: str
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyScript:
+    """A program that is told of changes of role.
+
+    Arguments:
+        command: program and arguments; it gets the event as JSON on its standard input and in variables.
+        timeout_s: seconds after which it is killed.
+        user: who runs it.
+        instances: names of those it is told of; empty for all.
+    """
+
+    command: tuple[str, ...]
+    timeout_s: float
+    user: str
+    instances: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttendantPart:
+    """All that the attendant needs of the config file.
+
+    Arguments:
+        node: this one's name.
+        instances: for their witnesses and virtual IPs.
+        scripts, files, processes: what to track.
+        notify: whom to tell.
+    """
+
+    node: str
+    instances: tuple[VrrpInstance, ...]
+    scripts: tuple[ScriptTrack, ...] = ()
+    files: tuple[FileTrack, ...] = ()
+    processes: tuple[ProcessTrack, ...] = ()
+    notify: tuple[NotifyScript, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLink:
+    """The link between the directors of a cluster.
+
+    Arguments:
+        node: this one's name.
+        address: where it listens; None for every address, where peers are found by discovery only.
+        port: TCP port.
+        peers: address of each other node by its name.
+        authentication: the keys, or None: then only the addresses in `peers` are believed.
+        discovery: whether peers are also looked for by DNS-SD.
+        discovery_interface: where; empty for every interface.
+    """
+
+    node: str
+    address: IPAddress | None
+    port: int
+    peers: tuple[Peer, ...]
+    authentication: Authentication | None = None
+    discovery: bool = False
+    discovery_interface: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another director of the cluster."""
+
+    node: str
+    address: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorPart:
+    """All that the director needs of the config file.
+
+    Arguments:
+        cluster, node, config_digest: for status.
+        instances: for status.
+        services: to program and to probe; empty means that no IPVS is needed.
+        sync: connection sync, or None.
+        on_stop: what to leave behind.
+        timeouts: of connections, as far as they are set.
+        sysctls: names under net.ipv4.vs with the values that they are to have.
+        reconcile_interval_s: seconds between two looks at the kernel for drift.
+        peer_link: the link to the other director, or None.
+    """
+
+    cluster: str
+    node: str
+    config_digest: str
+    instances: tuple[VrrpInstance, ...]
+    services: tuple[VirtualService, ...]
+    sync: ConnectionSync | None
+    on_stop: OnStop
+    reconcile_interval_s: float
+    peer_link: PeerLink | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    sysctls: tuple[tuple[str, int], ...] = ()
