@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from typing import Any
 import structlog
 
 from ha_lvs import __version__
-from ha_lvs.daemon import control
+from ha_lvs.daemon import control, memory
 from ha_lvs.daemon.channel import (
     Alive,
     Channel,
@@ -36,7 +34,6 @@ from ha_lvs.daemon.channel import (
     Stop,
     Unreadable,
     WatchEndpoints,
-    from_json,
 )
 from ha_lvs.daemon.peering import Peering
 from ha_lvs.daemon.pool import OWNERSHIP_FILE, Outcome, Pool
@@ -306,8 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-director")
     logs.configure(options.log_level, by="director")
-    with os.fdopen(options.part_fd, "rb") as stream:
-        part = from_json(DirectorPart, json.load(stream))
+    part = memory.read(DirectorPart, options.part_fd)
     guardian, elector, prober = map(Channel.from_fd, (options.guardian_fd, options.elector_fd, options.prober_fd))
     try:
         with contextlib.ExitStack() as stack:

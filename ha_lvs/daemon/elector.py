@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import json
 import os
 import signal
 import sys
 from typing import Any
 
-from ha_lvs.daemon import channel
-from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, LogRecord, from_json
+from ha_lvs.daemon import channel, memory
+from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, LogRecord
 from ha_lvs.daemon.elect import succession
 from ha_lvs.daemon.elect.instance import Instance
 from ha_lvs.daemon.elect.lastwords import LastWords
@@ -348,12 +347,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-elector")
     raise_file_limit()  # four sockets and more for each instance
-    with os.fdopen(options.part_fd, "rb") as stream:
-        part = from_json(ElectorPart, json.load(stream))
-    estate = None
-    if options.estate_fd is not None:
-        with os.fdopen(options.estate_fd, "rb") as stream:
-            estate = from_json(channel.Estate, json.load(stream))
+    part = memory.read(ElectorPart, options.part_fd)
+    estate = None if options.estate_fd is None else memory.read(channel.Estate, options.estate_fd)
     guardian, director, attendant = (
         Channel.from_fd(fd) for fd in (options.guardian_fd, options.director_fd, options.attendant_fd)
     )
