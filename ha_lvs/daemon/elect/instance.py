@@ -99,7 +99,7 @@ class Instance:
         self._elector = elector
         self._log = elector.log
         self._tracks = frozenset(track.name for track in tracks_of(config))
-        self._witnesses: dict[IPAddress, bool] = {}
+        self._witnesses: dict[str, bool] = {}
         self._reason = ""
         self._since_s = time.time()
         self._complaints = Complaints()
@@ -159,7 +159,7 @@ class Instance:
         wanted = self.config.witnesses
         if wanted is None or witness not in wanted.addresses:
             return
-        self._witnesses[witness] = seen
+        self._witnesses[str(witness)] = seen
         enough = sum(self._witnesses.values()) >= wanted.required
         if enough or len(self._witnesses) == len(wanted.addresses):  # else some have not been probed yet
             self.handle(Witnessed(enough))
@@ -180,7 +180,7 @@ class Instance:
             "transitions": self.transitions,
             "reason": self._reason,
             "since_s": self._since_s,
-            "witnesses": {str(witness): seen for witness, seen in self._witnesses.items()},
+            "witnesses": dict(self._witnesses),
             "dropped": dict(self.paths.dropped),
         }
 
@@ -223,7 +223,7 @@ class Instance:
             deferring=machine.deferring,
             dropped=dict(self.paths.dropped),
             bfd=dict(self.bfd),
-            witnesses={str(witness): seen for witness, seen in self._witnesses.items()},
+            witnesses=dict(self._witnesses),
         )
 
     # ---------------------------------------------------------------------------------------- actions
