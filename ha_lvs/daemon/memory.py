@@ -43,7 +43,8 @@ def load(fd: int) -> Any:
     Errors: OSError; ValueError when it is none.
     """
     with os.fdopen(fd, "rb") as stream:
-        stream.seek(0)  # who sends one that it has written itself shares its position with us
+        if stream.seekable():
+            stream.seek(0)  # it shares its position with whoever wrote it, who may be of an earlier release
         return json.load(stream)
 
 

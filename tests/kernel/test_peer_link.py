@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ha_lvs.daemon import control
+from ha_lvs.daemon import control, memory
 from ha_lvs.daemon.channel import (
     Channel,
     Hello,
@@ -29,7 +28,6 @@ from ha_lvs.daemon.channel import (
     SyncState,
     TrackState,
     pair,
-    to_json,
 )
 from ha_lvs.drill.lab.topology import Blocked, Lab
 from ha_lvs.drill.lab.waiting import wait_for
@@ -611,15 +609,13 @@ class Process:
 
     def start(self, **changes: Any) -> None:
         given = part(self.node, link_config(self.node), **(self.changes | changes))
-        reader, writer = os.pipe()
-        os.write(writer, json.dumps(to_json(given)).encode())
-        os.close(writer)
-        fds = {"part": reader, **{name: ends[1].fileno() for name, ends in self._pairs.items()}}
+        given_fd = memory.write("part", given)
+        fds = {"part": given_fd, **{name: ends[1].fileno() for name, ends in self._pairs.items()}}
         options = [word for name, fd in fds.items() for word in (f"--{name}-fd", str(fd))]
         command = [sys.executable, "-m", "ha_lvs.daemon.director", *options, "--runtime-dir", str(self.runtime_dir)]
         with self._host.inside(), self.log.open("ab") as log:
             self.process = subprocess.Popen(command, pass_fds=list(fds.values()), stderr=log)
-        os.close(reader)
+        os.close(given_fd)
 
     def kill(self) -> None:
         assert self.process is not None
