@@ -84,7 +84,6 @@ class Director:
         self._unready = "" if pool is None else "IPVS is not programmed yet"
         self.peering = Peering(
             part,
-            guardian,
             elector,
             runtime_dir,
             unready=lambda: self._unready,
@@ -178,8 +177,6 @@ class Director:
             self._wake.set()
         elif isinstance(frame, InstanceState):  # the elector is dead; the guardian says what that means
             self._from_elector(frame)
-        elif isinstance(frame, Hello):
-            self.peering.guardian_started()
 
     def _from_elector(self, frame: Any) -> None:
         if isinstance(frame, (OfferRole, RefuseRole, InstanceState)):
