@@ -14,7 +14,6 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,14 @@ from ha_lvs.daemon.channel import (
     Unreadable,
     WatchEndpoints,
 )
+from ha_lvs.daemon.instance_status import instance_status
 from ha_lvs.daemon.peering import Peering
 from ha_lvs.daemon.pool import OWNERSHIP_FILE, Outcome, Pool
 from ha_lvs.daemon.process import set_process_name
 from ha_lvs.errors import HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
 from ha_lvs.kernel.ownership import Ownership
-from ha_lvs.model import DirectorPart, ServerState, VrrpInstance
+from ha_lvs.model import DirectorPart, ServerState
 from ha_lvs.observe import logs
 
 log = structlog.get_logger()
@@ -242,30 +242,12 @@ class Director:
             "version": __version__,
             "program": sys.prefix,
             "config_digest": self._part.config_digest,
-            "instances": {config.name: self._instance_status(config) for config in self._part.instances},
+            "instances": {
+                config.name: instance_status(config, self._instances.get(config.name))
+                for config in self._part.instances
+            },
             **(nothing if self._pool is None else self._pool.status()),
             **self.peering.status(),
-        }
-
-    def _instance_status(self, config: VrrpInstance) -> dict[str, Any]:
-        state = self._instances.get(config.name)
-        return {
-            "role": "initialize" if state is None else state.role.value,
-            "priority": config.priority,
-            "effective_priority": config.priority if state is None else state.effective_priority or config.priority,
-            "since": None if state is None else datetime.fromtimestamp(state.since_s, UTC).isoformat(),
-            "transitions": 0 if state is None else state.transitions,
-            "reason": "" if state is None else state.reason,
-            "virtual_ips": [str(ip) for ip in config.virtual_ips],
-            "holding": state is not None and state.holding,
-            "members": list(config.members),
-            "barred": "" if state is None else state.barred,
-            "deferring": state is not None and state.deferring,
-            "late": 0 if state is None else state.late,
-            "dropped": {} if state is None else dict(sorted(state.dropped.items())),
-            "peer": None
-            if state is None or not state.peer
-            else {"address": state.peer, "priority": state.peer_priority},
         }
 
 
