@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,8 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ha_lvs.daemon.channel import Channel, Hello, InstanceState, TrackState, pair, to_json
+from ha_lvs.daemon import memory
+from ha_lvs.daemon.channel import Channel, Hello, InstanceState, TrackState, pair
 from ha_lvs.drill.lab.waiting import wait_for
 from ha_lvs.model import (
     AttendantPart,
@@ -103,9 +103,7 @@ class Attendant:
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        fd = os.memfd_create("part")
-        os.write(fd, json.dumps(to_json(self._part)).encode())
-        os.lseek(fd, 0, os.SEEK_SET)
+        fd = memory.write("part", self._part)
         fds = {
             "--part-fd": fd,
             "--guardian-fd": self._guardian_end.fileno(),

@@ -32,6 +32,7 @@ NONE = "-"
 STYLES = {"active": "bold green", "backup": "cyan", "up": "green", "down": "bold red"}
 ATTENTION = "yellow"
 FAILED = "bold red"
+SEEN = {True: "seen", False: "not seen", None: "not probed yet"}
 
 
 def show(status: dict[str, Any], *, now: datetime | None = None) -> None:
@@ -179,6 +180,13 @@ def _show_notes(console: Console, instances: dict[str, Any]) -> None:
     for name, found in instances.items():
         if found.get("members"):
             console.print(text(f"{name} moves together: {', '.join(found['members'])}"))
+        if witnesses := found.get("witnesses"):
+            told = ", ".join(f"{address} {SEEN[seen]}" for address, seen in witnesses.items())
+            console.print(text(f"{name} witnesses: {told}", "" if all(witnesses.values()) else ATTENTION))
+        if sessions := found.get("bfd"):
+            told = ", ".join(_session(peer, session) for peer, session in sessions.items())
+            up = all(session["state"] == "up" for session in sessions.values())
+            console.print(text(f"{name} BFD: {told}", "" if up else ATTENTION))
         if found.get("barred"):
             console.print(text(f"{name} cannot be active here: {found['barred']}", ATTENTION))
         if found.get("deferring"):
@@ -214,6 +222,10 @@ def _show_peers(console: Console, peers: list[dict[str, Any]], now: datetime) ->
     console.print()
     titles = ["peer", "address", "link", "authenticated", "version", "config", "since", "detail"]
     show_rows(console, titles, rows, prose=(7,))
+
+
+def _session(peer: str, session: dict[str, Any]) -> str:
+    return f"{peer} {session['state']} {session['interval_ms']:g} ms x {session['multiplier']}"
 
 
 def _priority(found: dict[str, Any]) -> str:

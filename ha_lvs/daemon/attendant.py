@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 
 import structlog
 
+from ha_lvs.daemon import memory
 from ha_lvs.daemon.attend.duplicates import DuplicateDetector
 from ha_lvs.daemon.attend.files import FileTracker
 from ha_lvs.daemon.attend.notify import Notifier
@@ -33,7 +33,7 @@ from ha_lvs.daemon.attend.scripts import ScriptTracker
 from ha_lvs.daemon.attend.states import States
 from ha_lvs.daemon.attend.subscribers import Subscribers
 from ha_lvs.daemon.attend.witnesses import WitnessProber
-from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, Stop, Unreadable, from_json
+from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, Stop, Unreadable
 from ha_lvs.daemon.process import raise_file_limit, set_process_name
 from ha_lvs.model import AttendantPart
 from ha_lvs.observe import logs
@@ -164,8 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     set_process_name("ha-lvs-attend")
     raise_file_limit()
     logs.configure(options.log_level, by="attendant")
-    with os.fdopen(options.part_fd, "rb") as stream:
-        part = from_json(AttendantPart, json.load(stream))
+    part = memory.read(AttendantPart, options.part_fd)
     guardian, elector = Channel.from_fd(options.guardian_fd), Channel.from_fd(options.elector_fd)
     for channel in (guardian, elector):
         os.set_inheritable(channel.fileno(), False)

@@ -218,26 +218,6 @@ class PeersFound:
     peers: tuple[IPAddress, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PeerState:
-    """Director to guardian and elector: where the link to another director stands, on each change and on `Hello`.
-
-    Arguments:
-        node: its name.
-        address: where it is.
-        linked: whether it has said hello, authenticated where keys are in use.
-        version, config_digest: of its program and config; empty while not linked.
-        detail: why it is not linked.
-    """
-
-    node: str
-    address: str
-    linked: bool
-    version: str
-    config_digest: str
-    detail: str
-
-
 # ---- one elector after another, without a gap: over the succession socket
 
 
@@ -316,7 +296,7 @@ FRAMES: dict[str, type] = {
     for frame in (
         Hello, Stop, Alive, LogRecord, InstanceState, WatchEndpoints, ForgetEndpoints, EndpointState,
         HandOver, StandBy, Enable, Done, OfferRole, RefuseRole,
-        TrackState, WitnessState, Duplicate, SyncState, PeersFound, PeerState, Ready, Estate, InstanceEstate,
+        TrackState, WitnessState, Duplicate, SyncState, PeersFound, Ready, InstanceEstate,
     )
 }  # fmt: skip
 

@@ -10,7 +10,6 @@ children still, by the kernel's account; only `subprocess` knows nothing of them
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ha_lvs.daemon.channel import to_json
+from ha_lvs.daemon import memory
 from ha_lvs.daemon.patience import CALM_AFTER_S, RESTART_FIRST_S, RESTART_MAX_S, STARTING_S
 from ha_lvs.daemon.process import monotonic
 
@@ -112,7 +111,7 @@ class Child:
         arguments = [sys.executable, "-m", f"ha_lvs.daemon.{self.spec.name}", *self.spec.options]
         fds = dict(self.spec.fds)
         in_memory = {"--part-fd": self.spec.part, "--estate-fd": self.spec.estate}
-        ours = {option: _memory_file(self.spec.name, what) for option, what in in_memory.items() if what is not None}
+        ours = {option: memory.write(self.spec.name, what) for option, what in in_memory.items() if what is not None}
         fds.update(ours)
         for option, fd in fds.items():
             arguments += [option, str(fd)]
@@ -198,18 +197,6 @@ class Child:
         code = process.wait()
         self.process = None
         self.died(self, code)
-
-
-def _memory_file(name: str, part: object) -> int:
-    fd = os.memfd_create(f"ha-lvs-{name}", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(fd, "wb", closefd=False) as stream:
-            stream.write(json.dumps(to_json(part)).encode())
-        os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def describe_exit(code: int) -> str:

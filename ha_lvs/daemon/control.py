@@ -8,17 +8,16 @@ Clients are synchronous on purpose: the command line and the drills use them.
 from __future__ import annotations
 
 import asyncio
-import grp
 import inspect
 import json
 import os
-import pwd
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ha_lvs.daemon.accounts import group_name, user_name
 from ha_lvs.errors import PlatformError
 
 SOCKET_NAME = "control.sock"
@@ -116,24 +115,10 @@ def _refused(path: Path) -> str:
         try:
             found = lock.stat()
         except OSError:
-            return f"permission denied at {lock} for user {_user(os.geteuid())}: use sudo"
+            return f"permission denied at {lock} for user {user_name(os.geteuid())}: use sudo"
     shared = bool(found.st_gid and found.st_mode & (stat.S_IWGRP if lock == path else stat.S_IXGRP))
-    may = [*dict.fromkeys(["root", f"user {_user(found.st_uid)}" if found.st_uid else "root"])]
+    may = [*dict.fromkeys(["root", f"user {user_name(found.st_uid)}" if found.st_uid else "root"])]
     if shared:
-        may.append(f"members of group {_group(found.st_gid)}")
-    remedy = f"use sudo, or join the group {_group(found.st_gid)}" if shared else "use sudo"
-    return f"permission denied at {lock} for user {_user(os.geteuid())}: it is for {', '.join(may)} only; {remedy}"
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+        may.append(f"members of group {group_name(found.st_gid)}")
+    remedy = f"use sudo, or join the group {group_name(found.st_gid)}" if shared else "use sudo"
+    return f"permission denied at {lock} for user {user_name(os.geteuid())}: it is for {', '.join(may)} only; {remedy}"

@@ -11,20 +11,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from ha_lvs import __version__
-from ha_lvs.daemon import control
+from ha_lvs.daemon import control, memory
 from ha_lvs.daemon.balancer import OWNERSHIP_FILE, Balancer, Outcome
 from ha_lvs.daemon.channel import (
     Alive,
@@ -38,14 +35,14 @@ from ha_lvs.daemon.channel import (
     Stop,
     Unreadable,
     WatchEndpoints,
-    from_json,
 )
+from ha_lvs.daemon.instance_status import instance_status
 from ha_lvs.daemon.peering import Peering
 from ha_lvs.daemon.process import set_process_name
 from ha_lvs.errors import HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
 from ha_lvs.kernel.ownership import Ownership
-from ha_lvs.model import DirectorPart, ServerState, VrrpInstance
+from ha_lvs.model import DirectorPart, ServerState
 from ha_lvs.observe import logs
 
 log = structlog.get_logger()
@@ -89,7 +86,6 @@ class Director:
         self._unready = "" if balancer is None else "IPVS is not programmed yet"
         self.peering = Peering(
             part,
-            guardian,
             elector,
             runtime_dir,
             unready=lambda: self._unready,
@@ -217,8 +213,6 @@ class Director:
             self._wake.set()
         elif isinstance(frame, InstanceState):  # the elector is dead; the guardian says what that means
             self._from_elector(frame)
-        elif isinstance(frame, Hello):
-            self.peering.guardian_started()
 
     def _from_elector(self, frame: Any) -> None:
         if isinstance(frame, (OfferRole, RefuseRole, InstanceState)):
@@ -286,30 +280,12 @@ class Director:
             "version": __version__,
             "program": sys.prefix,
             "config_digest": self._part.config_digest,
-            "instances": {config.name: self._instance_status(config) for config in self._part.instances},
+            "instances": {
+                config.name: instance_status(config, self._instances.get(config.name))
+                for config in self._part.instances
+            },
             **(nothing if self._balancer is None else self._balancer.status()),
             **self.peering.status(),
-        }
-
-    def _instance_status(self, config: VrrpInstance) -> dict[str, Any]:
-        state = self._instances.get(config.name)
-        return {
-            "role": "initialize" if state is None else state.role.value,
-            "priority": config.priority,
-            "effective_priority": config.priority if state is None else state.effective_priority or config.priority,
-            "since": None if state is None else datetime.fromtimestamp(state.since_s, UTC).isoformat(),
-            "transitions": 0 if state is None else state.transitions,
-            "reason": "" if state is None else state.reason,
-            "virtual_ips": [str(ip) for ip in config.virtual_ips],
-            "holding": state is not None and state.holding,
-            "members": list(config.members),
-            "barred": "" if state is None else state.barred,
-            "deferring": state is not None and state.deferring,
-            "late": 0 if state is None else state.late,
-            "dropped": {} if state is None else dict(sorted(state.dropped.items())),
-            "peer": None
-            if state is None or not state.peer
-            else {"address": state.peer, "priority": state.peer_priority},
         }
 
 
@@ -344,8 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-director")
     logs.configure(options.log_level, by="director")
-    with os.fdopen(options.part_fd, "rb") as stream:
-        part = from_json(DirectorPart, json.load(stream))
+    part = memory.read(DirectorPart, options.part_fd)
     guardian, elector, prober = map(Channel.from_fd, (options.guardian_fd, options.elector_fd, options.prober_fd))
     try:
         with contextlib.ExitStack() as stack:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import json
 import os
 import signal
 import sys
 from typing import Any
 
-from ha_lvs.daemon import channel
-from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, LogRecord, from_json
+from ha_lvs.daemon import channel, memory
+from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, LogRecord
 from ha_lvs.daemon.elect import succession
 from ha_lvs.daemon.elect.instance import Instance
 from ha_lvs.daemon.elect.lastwords import LastWords
@@ -81,8 +80,10 @@ class Elector:
 
     def changed(self, instance: Instance) -> None:
         """Tells the others where an instance stands now."""
+        self._report(instance, instance.state())
+
+    def _report(self, instance: Instance, state: InstanceState) -> None:
         self._last_words.changed(instance)
-        state = instance.state()
         told = [each.send(state) for each in (self._guardian, self._director, self._attendant)]
         if all(told):
             self._reported[state.instance] = state
@@ -276,7 +277,8 @@ class Elector:
             case channel.TrackState():
                 self._tracked(frame.name, frame.up)
             case channel.WitnessState():
-                self._for(frame.instance, lambda instance: instance.witnessed(frame.witness, frame.seen))
+                if frame.instance in self._by_name:
+                    self._by_name[frame.instance].witnessed(frame.witness, frame.seen)
             case channel.Duplicate():
                 self._tell(frame.instance, events.Duplicate(frame.address, frame.mac))
             case channel.OfferRole():
@@ -292,13 +294,9 @@ class Elector:
                 for instance in self.instances:
                     instance.paths.set_peers(frame.peers)
 
-    def _for(self, name: str, what: Any) -> None:
-        instance = self._by_name.get(name)
-        if instance is not None:
-            what(instance)
-
     def _tell(self, name: str, event: events.Event) -> None:
-        self._for(name, lambda instance: instance.handle(event))
+        if name in self._by_name:
+            self._by_name[name].handle(event)
 
     def _tracked(self, name: str, up: bool) -> None:
         if self._up.get(name) != up:
@@ -320,8 +318,9 @@ class Elector:
 
     def _tell_all(self, *channels: Channel) -> None:
         for instance in self.instances:
+            state = instance.state()
             for each in channels:
-                each.send(instance.state())
+                each.send(state)
 
     def _report_all(self) -> None:
         self._guardian.send(Alive())
@@ -330,8 +329,9 @@ class Elector:
             instance.bfd = {
                 str(session.peer): self._heartbeats[session].machine.state.text for session in instance.config.bfd
             }
-            if self._reported.get(instance.config.name) != instance.state():
-                self.changed(instance)
+            state = instance.state()
+            if self._reported.get(instance.config.name) != state:
+                self._report(instance, state)
 
 
 def _name(session: BfdSession) -> str:
@@ -348,12 +348,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-elector")
     raise_file_limit()  # four sockets and more for each instance
-    with os.fdopen(options.part_fd, "rb") as stream:
-        part = from_json(ElectorPart, json.load(stream))
-    estate = None
-    if options.estate_fd is not None:
-        with os.fdopen(options.estate_fd, "rb") as stream:
-            estate = from_json(channel.Estate, json.load(stream))
+    part = memory.read(ElectorPart, options.part_fd)
+    estate = None if options.estate_fd is None else memory.read(channel.Estate, options.estate_fd)
     guardian, director, attendant = (
         Channel.from_fd(fd) for fd in (options.guardian_fd, options.director_fd, options.attendant_fd)
     )

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from ha_lvs.daemon.complaints import Complaints
 from ha_lvs.daemon.process import monotonic
 from ha_lvs.daemon.realtime import REALTIME_PRIORITY
 from ha_lvs.election.bfd import Bfd
@@ -34,7 +35,6 @@ SUCCESSION_S = 0.25
 """For how long the far end is to bear our silence while one elector follows another."""
 PACKETS_PER_TURN = 4096  # more than the receive buffer holds: a late loop must see the newest before its timers
 COPIES = 3  # of a packet that nobody repeats: one may be lost, or overtaken by the packet before it
-SAME_COMPLAINT_EVERY_S = 10.0
 REOPEN_EVERY_S = 1.0
 
 
@@ -76,7 +76,7 @@ class Heartbeat:
         self._made_at = monotonic()
         self._begun = False
         self._reopen_at = 0.0
-        self._complained: dict[str, float] = {}
+        self._complaints = Complaints()
         self._drops: Counter[str] = Counter()
         self._sent = self._received = 0
         self._reason = ""
@@ -263,11 +263,8 @@ class Heartbeat:
         )
 
     def _complain(self, level: str, event: str, detail: str, key: str = "") -> None:
-        """Reports what recurs at once, then at most every `SAME_COMPLAINT_EVERY_S`."""
-        now = monotonic()
-        key = event + key
-        if now - self._complained.get(key, -SAME_COMPLAINT_EVERY_S) >= SAME_COMPLAINT_EVERY_S:
-            self._complained[key] = now
+        """Reports what recurs, but not each time."""
+        if self._complaints.due(event + key, monotonic()):
             self._log(level, event, peer=str(self.session.peer), interface=self.session.interface, detail=detail)
 
 

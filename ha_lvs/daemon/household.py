@@ -294,7 +294,7 @@ class Household:
             log.warning("virtual IPs withdrawn in the elector's place", instances=", ".join(sorted(active)))
         for name, state in self.states.items():
             reason = state.reason if state.role is Role.INITIALIZE else "the elector died"
-            self._last_states[name] = replace(state, role=Role.INITIALIZE, holding=False, reason=reason)
+            self._last_states[name] = replace(state, role=Role.INITIALIZE, holding=False, reason=reason, bfd={})
         self.states.clear()
         self.tell_last_states()
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ha_lvs import files
 from ha_lvs.daemon.channel import from_json, to_json
 from ha_lvs.errors import ChannelError, PlatformError
 from ha_lvs.model import DestinationKey, Override
@@ -84,11 +85,8 @@ class Overrides:
         oldest = time.time() - FORGOTTEN_AFTER_S
         for thing in [thing for thing, each in overrides.items() if each.weight is None and each.since_s < oldest]:
             del overrides[thing]
-        beside = self._path.with_name(self._path.name + ".new")
         try:
-            beside.write_text(json.dumps(to_json(list(overrides.values())), indent=0))
-            beside.chmod(0o640)
-            beside.replace(self._path)
+            files.replace(self._path, json.dumps(to_json(list(overrides.values())), indent=0))
         except OSError as problem:
             raise PlatformError(
                 f"{self._path} cannot be written ({problem.strerror}): "

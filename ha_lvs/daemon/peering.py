@@ -1,10 +1,10 @@
-"""The other directors' place in the director process: what is told to them, to our elector and guardian, and to people.
+"""The other directors' place in the director process: what is told to them, to our elector, and to people.
 
     pools      {n, services: {name: servers up}}     message on the link: of services that an election depends on
 
 Rules that hold here:
 * Without a peer link in the config everything is as with a peer that is never there.
-* The elector and the guardian are told of changes, and of everything when they were started anew.
+* The elector is told of changes, and of everything when it was started anew.
 * What the elector was told by the process that we replace holds until we know better: nothing is told before it is
   known, and nothing is taken back because a link is not there yet.
 """
@@ -27,7 +27,6 @@ from ha_lvs.daemon.channel import (
     InstanceState,
     OfferRole,
     PeersFound,
-    PeerState,
     RefuseRole,
     SyncState,
     TrackState,
@@ -55,7 +54,7 @@ class Peering:
 
     Arguments:
         part: the director's part of the config.
-        guardian, elector: channels to them.
+        elector: the channel to it.
         runtime_dir: where acquaintances are remembered.
         unready: why IPVS is not as it should be, in words; empty when it is.
         serving: endpoints that get traffic although no probe has told of them yet.
@@ -65,7 +64,6 @@ class Peering:
     def __init__(
         self,
         part: DirectorPart,
-        guardian: Channel,
         elector: Channel,
         runtime_dir: Path,
         *,
@@ -76,7 +74,7 @@ class Peering:
         now = time.monotonic()
         self._part = part
         self._config = part.peer_link
-        self._to_elector, self._to_guardian = Told(elector), Told(guardian)
+        self._to_elector = Told(elector)
         self._ipvs_unready = unready
         self._serving = frozenset(serving)
         tracks = [track for instance in part.instances for track in instance.tracks]
@@ -126,10 +124,6 @@ class Peering:
     def elector_started(self) -> None:
         """The elector knows nothing: tells it everything."""
         self._to_elector.all_again()
-
-    def guardian_started(self) -> None:
-        """The same for the guardian."""
-        self._to_guardian.all_again()
 
     def beat_now(self) -> None:
         """A sign of life amid work that keeps the loop from turning."""
@@ -253,9 +247,6 @@ class Peering:
     def changed(self, link: Link) -> None:
         """Something of a link's state is different."""
         state = link.state()
-        frame = PeerState(state.node, state.address, state.linked, state.version, state.config_digest, state.detail)
-        for told in (self._to_elector, self._to_guardian):
-            told.tell(f"peer {state.node}", frame)
         ours = self._part.config_digest
         if state.linked and state.config_digest != ours and state.node not in self._differing:
             self._differing.add(state.node)
@@ -302,7 +293,6 @@ class Peering:
         if in_sync is not None:
             self._to_elector.tell("in sync", SyncState(in_sync))
         self._to_elector.catch_up()
-        self._to_guardian.catch_up()
         for link in self._links():
             missed = not link.linked and not link.planned and now - link.changed_at >= UNLINKED_S
             if missed and link.node not in self._missed:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ha_lvs import __version__
-from ha_lvs.daemon import orders
+from ha_lvs.daemon import memory, orders
 from ha_lvs.daemon.channel import InstanceState, from_json, to_json
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.patience import PROBE_S
@@ -148,12 +148,10 @@ def execute(command: Sequence[str], legacy: Legacy) -> None:
 
     Errors: OSError.
     """
-    fd = os.memfd_create("ha-lvs-legacy", 0)
+    fd = memory.write("legacy", {"protocol": PROTOCOL, **to_json(legacy)})
     left = [legacy.lock_fd, *(end for pair in legacy.ends.values() for end in pair)]
     try:
-        os.write(fd, json.dumps({"protocol": PROTOCOL, **to_json(legacy)}).encode())
-        os.lseek(fd, 0, os.SEEK_SET)
-        for each in left:
+        for each in (fd, *left):
             os.set_inheritable(each, True)
         os.execv(command[0], [*command, "--resume-fd", str(fd)])
     finally:
@@ -168,8 +166,7 @@ def take_over(fd: int) -> Legacy:
     Errors: PlatformError when it is none of ours.
     """
     try:
-        with os.fdopen(fd, "rb") as stream:
-            data: dict[str, Any] = json.load(stream)
+        data: dict[str, Any] = memory.load(fd)
         if data["protocol"] != PROTOCOL:
             raise ValueError(f"protocol {data['protocol']}")
         return Legacy(

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ha_lvs import files
 from ha_lvs.daemon.channel import from_json, to_json
 from ha_lvs.errors import ChannelError, PlatformError
 from ha_lvs.model import ElectorPart
@@ -136,14 +137,8 @@ def read_standby(runtime_dir: Path) -> frozenset[str]:
 
 def _write(runtime_dir: Path, name: str, content: Any) -> None:
     """Replaces a file as a whole, for root only."""
-    path = runtime_dir / name
-    beside = path.with_name(path.name + ".new")
     try:
-        beside.unlink(missing_ok=True)
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as stream:
-            json.dump(content, stream)
-        beside.replace(path)
+        files.replace(runtime_dir / name, json.dumps(content), mode=0o600)
     except OSError as problem:
         raise _unusable(runtime_dir, problem) from problem
 

@@ -27,7 +27,6 @@ class Withdrawal:
     """
 
     def __init__(self, instances: tuple[VrrpInstance, ...]) -> None:
-        self.instances = instances
         self._each = [_Will(instance) for instance in instances]
 
     def execute(self, active: Collection[str]) -> list[str]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ha_lvs.election.eligibility import is_owner
 from ha_lvs.election.events import Standing
+from ha_lvs.election.timing import LOWEST_PRIORITY, OWNER_PRIORITY
 from ha_lvs.model import Track, VrrpInstance
 
-OWNER_PRIORITY = 255
-LEAST, MOST = 1, 254
+LEAST, MOST = LOWEST_PRIORITY, OWNER_PRIORITY - 1
 INTERFACE = "interface:"
 
 
@@ -47,5 +48,5 @@ def standing(instance: VrrpInstance, up: Mapping[str, bool]) -> Standing:
                 faults.append(f"{track.name} is {'down' if is_up is False else 'not judged yet'}")
         elif bool(is_up) == (track.weight > 0):
             priority += track.weight
-    priority = OWNER_PRIORITY if instance.priority == OWNER_PRIORITY else max(LEAST, min(MOST, priority))
+    priority = OWNER_PRIORITY if is_owner(instance) else max(LEAST, min(MOST, priority))
     return Standing(priority, ", ".join(faults))

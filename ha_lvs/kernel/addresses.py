@@ -25,7 +25,6 @@ import os
 from dataclasses import dataclass
 from ipaddress import IPv6Network
 
-from ha_lvs.errors import PlatformError
 from ha_lvs.kernel import links, netlink
 from ha_lvs.model import IPAddress, VirtualIp, VrrpInstance
 from ha_lvs.wire import rtnetlink
@@ -77,7 +76,7 @@ class HeldAddresses:
 
     def _prepare(self) -> None:
         """Builds the requests; sequence number i + 1 is about `self._about[i]`."""
-        self._indexes = {carrier: self._index(carrier) for carrier in {ip.carrier for ip in self._virtual_ips}}
+        self._indexes = links.indexes_of({ip.carrier for ip in self._virtual_ips}, self._indexes)
         indexed = [(ip, self._indexes[ip.carrier]) for ip in self._virtual_ips]
         networks: dict[tuple[IPv6Network, int], VirtualIp] = {}
         for ip, index in indexed:
@@ -100,15 +99,6 @@ class HeldAddresses:
         self._hold = rtnetlink.batches([*switch_on, *hold])
         self._drop = rtnetlink.batches(drop[::-1])
         self._promote({index for ip, index in indexed if ip.address.version == 4})
-
-    def _index(self, carrier: str) -> int:
-        """Of an interface; of one that is gone for now the last one known."""
-        try:
-            return links.index_of(carrier)
-        except PlatformError:
-            if carrier not in self._indexes:
-                raise
-            return self._indexes[carrier]
 
     def _add(self, ip: VirtualIp, index: int, sequence: int) -> bytes:
         return rtnetlink.add_address(

@@ -13,7 +13,6 @@ Rules that hold here:
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import socket
 import struct
@@ -23,19 +22,20 @@ from ipaddress import IPv6Address, ip_address
 
 from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel import links
+from ha_lvs.kernel.options import (
+    DSCP_CS6,
+    INSTRUCTION,
+    IP_MULTICAST_ALL,
+    IP_PKTINFO,
+    IPV6_FREEBIND,
+    IPV6_MULTICAST_ALL,
+    SO_PRIORITY_CONTROL,
+    attach_filter,
+)
 from ha_lvs.model import IPAddress, VrrpPath
 from ha_lvs.wire import vrrp
 from ha_lvs.wire.auth import Signer
 
-# linux/in.h, in6.h; the socket module has no names for these
-IP_PKTINFO = 8
-IP_MULTICAST_ALL = 49
-IPV6_MULTICAST_ALL = 29
-IPV6_FREEBIND = 78
-SO_ATTACH_FILTER = 26
-
-DSCP_CS6 = 0xC0
-SO_PRIORITY_CONTROL = 7
 RECEIVE_BUFFER_BYTES = 1 << 18
 PACKET_BYTES = 2048
 ANCILLARY_BYTES = 256
@@ -46,14 +46,12 @@ _IPV6_MREQ = struct.Struct("=16sI")
 _IN6_PKTINFO = struct.Struct("=16sI")
 _INT = struct.Struct("=i")
 
-# Classic BPF: code, jump if true, jump if false, operand. An IPv4 socket's filter sees the IP header, IPv6's does not.
-_INSTRUCTION = struct.Struct("=HBBI")
-_PROGRAM = struct.Struct("@HP")
-_LOAD_X_IPV4_HEADER_LENGTH = (0xB1, 0, 0, 0)
-_LOAD_BYTE_BEHIND_X = (0x50, 0, 0, 1)
-_LOAD_BYTE = (0x30, 0, 0, 1)
-_ACCEPT = (0x06, 0, 0, 0xFFFFFFFF)
-_REJECT = (0x06, 0, 0, 0)
+# Instructions of the filter. An IPv4 socket's sees the IP header, IPv6's does not.
+_LOAD_X_IPV4_HEADER_LENGTH = INSTRUCTION.pack(0xB1, 0, 0, 0)
+_LOAD_BYTE_BEHIND_X = INSTRUCTION.pack(0x50, 0, 0, 1)
+_LOAD_BYTE = INSTRUCTION.pack(0x30, 0, 0, 1)
+_ACCEPT = INSTRUCTION.pack(0x06, 0, 0, 0xFFFFFFFF)
+_REJECT = INSTRUCTION.pack(0x06, 0, 0, 0)
 
 Ancillary = list[tuple[int, int, bytes]]
 
@@ -94,7 +92,7 @@ class AdvertSocket:
         self._ancillary = _ancillary(self.source, self._index)
         self.sock = _open(path)
         try:
-            _attach(self.sock, _router_filter(path) if listen else (_REJECT,))
+            attach_filter(self.sock, _router_filter(path) if listen else _REJECT)
             _configure(self.sock, path, self.source, self._index, listen)
             self._drain()
         except OSError as problem:
@@ -324,13 +322,8 @@ def _ancillary(source: IPAddress, index: int) -> Ancillary:
     return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IN6_PKTINFO.pack(source.packed, index))]
 
 
-def _router_filter(path: VrrpPath) -> tuple[tuple[int, int, int, int], ...]:
+def _router_filter(path: VrrpPath) -> bytes:
     """Accepts what has the path's virtual router id in its second byte."""
-    compare = (0x15, 0, 1, path.router_id)  # jump if equal
-    load = (_LOAD_X_IPV4_HEADER_LENGTH, _LOAD_BYTE_BEHIND_X) if path.group.version == 4 else (_LOAD_BYTE,)
-    return (*load, compare, _ACCEPT, _REJECT)
-
-
-def _attach(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
-    code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in program))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _PROGRAM.pack(len(program), ctypes.addressof(code)))
+    load = _LOAD_X_IPV4_HEADER_LENGTH + _LOAD_BYTE_BEHIND_X if path.group.version == 4 else _LOAD_BYTE
+    jump_if_equal = INSTRUCTION.pack(0x15, 0, 1, path.router_id)
+    return load + jump_if_equal + _ACCEPT + _REJECT

@@ -21,15 +21,17 @@ from pathlib import Path
 
 from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel import links
+from ha_lvs.kernel.options import (
+    DSCP_CS6,
+    IP_FREEBIND,
+    IP_RECVTTL,
+    IPV6_FREEBIND,
+    SO_BINDTOIFINDEX,
+    SO_PRIORITY_CONTROL,
+)
 from ha_lvs.model import BfdSession, IPAddress
 from ha_lvs.wire import bfd
 
-SO_BINDTOIFINDEX = 62  # asm-generic/socket.h, since Linux 5.0; SO_BINDTODEVICE by number
-IP_FREEBIND = 15  # linux/in.h; the socket module has no name for it
-IP_RECVTTL = 12  # linux/in.h
-IPV6_FREEBIND = 78  # linux/in6.h
-DSCP_CS6 = 0xC0
-SO_PRIORITY_CONTROL = 7
 RECEIVE_BUFFER_BYTES = 1 << 18
 PACKET_BYTES = 512
 PORT_ATTEMPTS = 64

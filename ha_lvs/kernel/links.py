@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from ha_lvs.errors import PlatformError, WireError
@@ -39,6 +39,22 @@ def index_of(interface: str) -> int:
             f"interface {interface} does not exist on this machine (there are: {names}); "
             "correct the name in the config file or create the interface"
         ) from problem
+
+
+def indexes_of(interfaces: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
+    """The indexes of interfaces by name; of one that is gone for now the last one known.
+
+    Errors: PlatformError when there is none of a name, and never was.
+    """
+    found: dict[str, int] = {}
+    for interface in interfaces:
+        try:
+            found[interface] = index_of(interface)
+        except PlatformError:
+            if interface not in known:
+                raise
+            found[interface] = known[interface]
+    return found
 
 
 def hardware_address(interface: str) -> bytes | None:

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
+from ha_lvs import files
 from ha_lvs.errors import PlatformError
 from ha_lvs.model import Protocol, ServiceKey
 
@@ -72,10 +73,8 @@ class Ownership:
         if (services, sync) == (self.services, self.sync):
             return
         data = {"boot": self._boot_id, "sync": sync, "services": sorted(_texts(key) for key in services)}
-        beside = self._path.with_name(self._path.name + ".new")
         try:
-            beside.write_text(json.dumps(data, indent=0))
-            beside.replace(self._path)
+            files.replace(self._path, json.dumps(data, indent=0))
         except OSError as problem:
             raise PlatformError(
                 f"{self._path} cannot be written ({problem.strerror}): "

@@ -14,7 +14,6 @@ Source: packet(7), linux/filter.h, RFC 792, RFC 4443.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
@@ -25,6 +24,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel import links, netlink
+from ha_lvs.kernel.options import INSTRUCTION, IP_PKTINFO, attach_filter
 from ha_lvs.model import IPAddress
 from ha_lvs.wire import arp, ndp, rtnetlink
 from ha_lvs.wire.vrrp import checksum
@@ -35,10 +35,7 @@ FRAMES_AT_ONCE = 256
 
 _ECHO = struct.Struct("!BBHHH")
 _ECHO_TYPES = {4: (8, 0), 6: (128, 129)}
-_SO_ATTACH_FILTER = 26
 _ICMP_FILTER, _SOL_RAW, _ICMP6_FILTER = 1, 255, 1
-_IP_PKTINFO, _IPV6_PKTINFO = 8, 50
-_INSTRUCTION = struct.Struct("=HBBI")
 _LOAD_WORD, _LOAD_BYTE, _JUMP_EQUAL, _JUMP, _RETURN = 0x20, 0x30, 0x15, 0x05, 0x06
 _COMPARISONS = 200  # at most 255, the longest jump
 _ARP_SENDER_AT, _NEXT_HEADER_AT, _ICMPV6_AT, _TARGET_END_AT = 28, 20, 54, 74
@@ -82,7 +79,9 @@ class NeighbourSocket:
         self._sock = socket.socket(socket.AF_PACKET, kind, 0)  # nothing is received before the filter is there
         try:
             words = sorted({int.from_bytes(each.packed[-4:], "big") for each in self._addresses})
-            _attach(self._sock, arp_filter(words) if family == 4 else advertisement_filter(words))
+            # Refused where there are more addresses than the kernel likes (optmem_max): all is looked at here then.
+            with contextlib.suppress(OSError):
+                attach_filter(self._sock, arp_filter(words) if family == 4 else advertisement_filter(words))
             self._sock.bind((interface, arp.ETHERTYPE_ARP if family == 4 else ndp.ETHERTYPE_IPV6))
         except BaseException:
             self._sock.close()
@@ -204,11 +203,11 @@ class EchoSocket:
             if self._raw:  # else the kernel fills it in, as always for ICMPv6
                 packet = _ECHO.pack(self._request, 0, checksum(packet), self._number, self._sequence)
             chosen = struct.pack("=i4s4s", self.index, source.packed if source else b"\0" * 4, b"\0" * 4)
-            self._sock.sendmsg([packet], [(socket.IPPROTO_IP, _IP_PKTINFO, chosen)], 0, (str(target), 0))
+            self._sock.sendmsg([packet], [(socket.IPPROTO_IP, IP_PKTINFO, chosen)], 0, (str(target), 0))
         else:
             chosen = struct.pack("=16si", source.packed if source else b"\0" * 16, self.index)
             to = (str(target).partition("%")[0], 0, 0, self.index if target.is_link_local else 0)
-            self._sock.sendmsg([packet], [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, chosen)], 0, to)
+            self._sock.sendmsg([packet], [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, chosen)], 0, to)
 
     def receive(self) -> list[Claim]:
         """Who has answered since the last time.
@@ -245,14 +244,14 @@ def arp_filter(words: Sequence[int]) -> bytes:
 
 def advertisement_filter(words: Sequence[int]) -> bytes:
     """A filter for neighbour advertisements whose target ends with one of these numbers of 4 bytes."""
-    drop = _INSTRUCTION.pack(_RETURN, 0, 0, 0)
+    drop = INSTRUCTION.pack(_RETURN, 0, 0, 0)
     return b"".join(
         (
             _load(_LOAD_BYTE, _NEXT_HEADER_AT),
-            _INSTRUCTION.pack(_JUMP_EQUAL, 1, 0, ndp.ICMPV6),
+            INSTRUCTION.pack(_JUMP_EQUAL, 1, 0, ndp.ICMPV6),
             drop,
             _load(_LOAD_BYTE, _ICMPV6_AT),
-            _INSTRUCTION.pack(_JUMP_EQUAL, 1, 0, ndp.NEIGHBOUR_ADVERTISEMENT),
+            INSTRUCTION.pack(_JUMP_EQUAL, 1, 0, ndp.NEIGHBOUR_ADVERTISEMENT),
             drop,
             _load(_LOAD_WORD, _TARGET_END_AT),
             _one_of(words),
@@ -261,7 +260,7 @@ def advertisement_filter(words: Sequence[int]) -> bytes:
 
 
 def _load(size: int, offset: int) -> bytes:
-    return _INSTRUCTION.pack(size, 0, 0, offset)
+    return INSTRUCTION.pack(size, 0, 0, offset)
 
 
 def _one_of(words: Sequence[int]) -> bytes:
@@ -270,18 +269,10 @@ def _one_of(words: Sequence[int]) -> bytes:
     for start in range(0, len(words), _COMPARISONS):
         portion = words[start : start + _COMPARISONS]
         for index, word in enumerate(portion):
-            program += _INSTRUCTION.pack(_JUMP_EQUAL, len(portion) - index, 0, word)
-        program += _INSTRUCTION.pack(_JUMP, 0, 0, 1)
-        program += _INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF)
-    return bytes(program + _INSTRUCTION.pack(_RETURN, 0, 0, 0))
-
-
-def _attach(sock: socket.socket, program: bytes) -> None:
-    buffer = ctypes.create_string_buffer(program, len(program))
-    fprog = struct.pack("@HP", len(program) // _INSTRUCTION.size, ctypes.addressof(buffer))
-    # Refused where there are too many addresses for the kernel's liking (optmem_max): all is looked at here then.
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+            program += INSTRUCTION.pack(_JUMP_EQUAL, len(portion) - index, 0, word)
+        program += INSTRUCTION.pack(_JUMP, 0, 0, 1)
+        program += INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF)
+    return bytes(program + INSTRUCTION.pack(_RETURN, 0, 0, 0))
 
 
 # --------------------------------------------------------------------------------------------- who we are

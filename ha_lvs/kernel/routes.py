@@ -16,7 +16,6 @@ import errno
 import os
 from dataclasses import dataclass
 
-from ha_lvs.errors import PlatformError
 from ha_lvs.kernel import links, netlink
 from ha_lvs.model import VirtualRoute, VirtualRule, VrrpInstance
 from ha_lvs.wire import rtnetlink
@@ -69,19 +68,10 @@ class HeldRoutes:
     def _prepare(self) -> None:
         """Builds the requests; sequence number i + 1 belongs to item i."""
         names = {item.interface for item in self._items if isinstance(item, VirtualRoute) and item.interface}
-        self._indexes = {name: self._index(name) for name in names}
+        self._indexes = links.indexes_of(names, self._indexes)
         numbered = list(enumerate(self._items, start=1))
         self._hold = rtnetlink.batches([self._add(item, sequence) for sequence, item in numbered])
         self._drop = rtnetlink.batches([self._delete(item, sequence) for sequence, item in reversed(numbered)])
-
-    def _index(self, interface: str) -> int:
-        """Of an interface; of one that is gone for now the last one known."""
-        try:
-            return links.index_of(interface)
-        except PlatformError:
-            if interface not in self._indexes:
-                raise
-            return self._indexes[interface]
 
     def _add(self, item: VirtualRoute | VirtualRule, sequence: int) -> bytes:
         if isinstance(item, VirtualRule):

@@ -12,6 +12,7 @@ import json
 from ipaddress import ip_address
 from pathlib import Path
 
+from ha_lvs import files
 from ha_lvs.model import IPAddress
 
 FILE = "peers.json"
@@ -36,10 +37,8 @@ class Acquaintances:
             return False
         self.addresses[node] = address
         content = {"cluster": self._cluster, "peers": {name: str(each) for name, each in self.addresses.items()}}
-        new = self._file.with_suffix(".new")
         with contextlib.suppress(OSError):  # it is known while this process lives
-            new.write_text(json.dumps(content))
-            new.replace(self._file)
+            files.replace(self._file, json.dumps(content))
         return True
 
     def _read(self) -> dict[str, IPAddress]:

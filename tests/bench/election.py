@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from ha_lvs.drill.lab.busy import BusyLoops
 from ha_lvs.drill.lab.director import Director
 from ha_lvs.drill.lab.topology import Lab
 from ha_lvs.drill.lab.waiting import wait_for
+from ha_lvs.drill.runner.asking import ask
 from tests.bench.announced import first_to_last_ms
 from tests.bench.figures import Figure, absolute, ratio
 from tests.bench.rig import OURS, THEIRS, Rig, Stream, config, rig, start_echoes
@@ -111,11 +111,9 @@ def _hand_over(lab: Lab, directory: Path, repetitions: int, console: Console) ->
         giver, taker = "lb1", "lb2"
         for _ in range(repetitions):
             director = pair.contender.directors[giver]
-            assert isinstance(director, Director)
-            verb = ["-m", "ha_lvs.cli.main", "handover", "--runtime-dir", str(director.runtime_dir)]
             told = pair.measured(
                 stream,
-                lambda: pair.lab.host(giver).run([sys.executable, *verb]),  # noqa: B023  # called at once
+                lambda: ask(director, giver, "handover"),  # noqa: B023  # called at once
                 lambda: pair.holders() == [taker],  # noqa: B023
             )
             seen.append((float(told["outage_ms"]), float(told["lost"])))

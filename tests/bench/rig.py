@@ -18,9 +18,10 @@ from typing import Any
 
 from ha_lvs.drill.contenders import Contender, prepare
 from ha_lvs.drill.lab.hosts import Host
-from ha_lvs.drill.lab.pair_config import dump
-from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab, addresses
+from ha_lvs.drill.lab.pair_config import INSTANCE, dump, pair_config
+from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import lasting, wait_for
+from ha_lvs.model import Forwarding
 
 ECHO_PORT = 7000
 SETTLED_S = 0.5
@@ -35,23 +36,11 @@ def config(interval_ms: int, virtual_ips: list[Any] | None = None, **instance: A
         virtual_ips: the usual one by default.
         instance: further keys of the instance.
     """
-    return dump(
-        {
-            "cluster": "bench",
-            "nodes": {name: {"address": address} for name, address in addresses("lb", 2).items()},
-            "instances": {
-                "edge": {
-                    "interface": "e0",
-                    "router_id": 51,
-                    "interval": f"{interval_ms}ms",
-                    "priority": {"lb1": 150, "lb2": 100},
-                    "virtual_ips": virtual_ips or [f"{VIRTUAL_IP}/32"],
-                    **instance,
-                }
-            },
-        },
-        "of a benchmark",
-    )
+    content = pair_config(Forwarding.DR, 0, interval_ms)
+    if virtual_ips:
+        instance["virtual_ips"] = virtual_ips
+    content["instances"][INSTANCE].update(instance)
+    return dump(content, "of a benchmark")
 
 
 class Stream:

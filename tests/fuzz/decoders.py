@@ -222,7 +222,7 @@ def _frames() -> Iterator[bytes]:
         channel.LogRecord("info", "role is active", {"priority": 150, "detail": None, "ratio": 0.5}),
         channel.OfferRole("edge", (SOURCE[4], SOURCE[6]), 3.0),
         channel.Duplicate("edge", SOURCE[4], "02:00:00:00:00:01"),
-        channel.Estate({"edge": {"machine": [1, 2, {"a": None}]}}, {"seen": {}}),
+        channel.InstanceEstate("edge", {"machine": [1, 2, {"a": None}]}),
         channel.ForgetEndpoints(()),
     ):
         yield json.dumps([type(frame).__name__, channel.to_json(frame)]).encode()

@@ -202,21 +202,20 @@ def part(
 
 
 class PeeringNode:
-    """A director's peering on a host; the test plays its elector and its guardian."""
+    """A director's peering on a host; the test plays its elector."""
 
     def __init__(self, host: Host, given: DirectorPart, directory: Path) -> None:
         self.place = InNamespace(host)
         self.unready = ""
         logs.configure("info", by="director")  # as the process does; its loggers have a level of their own
         directory.mkdir(parents=True, exist_ok=True)
-        self._pairs = [pair(), pair()]
-        self.elector, self.guardian = (Channel(ends[0]) for ends in self._pairs)
-        inner = [Channel(ends[1]) for ends in self._pairs]
-        self._frames: dict[str, list[Any]] = {"elector": [], "guardian": []}
+        self._ends = pair()
+        self.elector, inner = map(Channel, self._ends)
+        self._frames: list[Any] = []
 
         def make() -> Peering:
             made = Peering(
-                given, inner[1], inner[0], directory,
+                given, inner, directory,
                 unready=lambda: self.unready, serving=(), status=lambda: {"node": given.node},
             )  # fmt: skip
             made.start()
@@ -224,10 +223,15 @@ class PeeringNode:
 
         self.peering = self.place.call(make)
 
-    def heard(self, who: str, kind: type[T]) -> list[T]:
-        """All frames of a kind that the elector or the guardian has got so far."""
-        self._frames[who] += (self.elector if who == "elector" else self.guardian).receive()
-        return [frame for frame in self._frames[who] if isinstance(frame, kind)]
+    def heard(self, kind: type[T]) -> list[T]:
+        """All frames of a kind that the elector has got so far."""
+        self._frames += self.elector.receive()
+        return [frame for frame in self._frames if isinstance(frame, kind)]
+
+    def peers(self) -> list[dict[str, Any]]:
+        """Where its links stand, as people are told."""
+        found: list[dict[str, Any]] = self.place.call(self.peering.status)["peers"]
+        return found
 
     def close(self) -> None:
         """Stops in order; again, it does nothing."""
@@ -235,6 +239,5 @@ class PeeringNode:
             return
         self.place.do(self.peering.close())
         self.place.stop()
-        for ends in self._pairs:
-            for end in ends:
-                end.close()
+        for end in self._ends:
+            end.close()

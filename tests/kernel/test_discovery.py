@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ha_lvs.cli.discover import compare
-from ha_lvs.daemon.channel import PeersFound, PeerState
+from ha_lvs.daemon.channel import PeersFound
 from ha_lvs.drill.lab.hosts import Host
 from ha_lvs.drill.lab.topology import VIRTUAL_IP, Lab
 from ha_lvs.drill.lab.waiting import PACE, wait_for
@@ -143,7 +143,7 @@ def directors(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., PeeringNode]]:
 
 
 def found(node: PeeringNode) -> list[PeersFound]:
-    return node.heard("elector", PeersFound)
+    return node.heard(PeersFound)
 
 
 @pytest.mark.parametrize("bound", [True, False])
@@ -155,9 +155,8 @@ def test_peers_without_addresses_in_the_file_are_linked_and_told_to_the_elector(
     wait(lambda: found(lb1) and found(lb2), "both to be found and linked")
     assert found(lb1) == [PeersFound((ip_address(ADDRESSES["lb2"]),))]
     assert found(lb2) == [PeersFound((ip_address(ADDRESSES["lb1"]),))]
-    assert any(frame.linked for frame in lb1.heard("guardian", PeerState))
-    [peer] = lb1.place.call(lb1.peering.status)["peers"]
-    assert (peer["node"], peer["discovered"], peer["authenticated"]) == ("lb2", True, True)
+    [peer] = lb1.peers()
+    assert (peer["node"], peer["linked"], peer["discovered"], peer["authenticated"]) == ("lb2", True, True, True)
 
 
 def test_a_found_peer_is_remembered_over_a_start_of_the_director(directors: Callable[..., PeeringNode]) -> None:
@@ -174,7 +173,7 @@ def test_who_announces_itself_without_a_key_does_not_count(directors: Callable[.
     directors("lb2", authentication=keys(FORGED))
     wait(lambda: lb1.place.call(lb1.peering.status)["peer_link"]["refused"], "the forger to be refused")
     assert found(lb1) == []
-    assert not any(frame.linked for frame in lb1.heard("elector", PeerState))
+    assert not any(peer["linked"] for peer in lb1.peers())
 
 
 def test_a_false_announcement_leads_to_nobody_else(

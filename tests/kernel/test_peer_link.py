@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,18 +17,16 @@ from typing import Any
 
 import pytest
 
-from ha_lvs.daemon import control
+from ha_lvs.daemon import control, memory
 from ha_lvs.daemon.channel import (
     Channel,
     Hello,
     InstanceState,
     OfferRole,
-    PeerState,
     RefuseRole,
     SyncState,
     TrackState,
     pair,
-    to_json,
 )
 from ha_lvs.drill.lab.topology import Blocked, Lab
 from ha_lvs.drill.lab.waiting import wait_for
@@ -442,8 +439,7 @@ def directors(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., PeeringNode]]:
 
 
 def linked_to(node: PeeringNode, other: str) -> bool:
-    states = [frame for frame in node.heard("elector", PeerState) if frame.node == other]
-    return bool(states) and states[-1].linked
+    return any(peer["node"] == other and peer["linked"] for peer in node.peers())
 
 
 def both_linked(make: Callable[..., PeeringNode], **changes: Any) -> tuple[PeeringNode, PeeringNode]:
@@ -462,32 +458,32 @@ def tell(node: PeeringNode, frame: Any) -> None:
 def test_an_offer_reaches_the_far_elector_and_a_refusal_comes_back(directors: Callable[..., PeeringNode]) -> None:
     lb1, lb2 = both_linked(directors)
     tell(lb1, OFFER)
-    wait(lambda: lb2.heard("elector", OfferRole), "the offer")
-    [arrived] = lb2.heard("elector", OfferRole)
+    wait(lambda: lb2.heard(OfferRole), "the offer")
+    [arrived] = lb2.heard(OfferRole)
     assert (arrived.instance, arrived.sources) == (OFFER.instance, OFFER.sources)
     assert 0.0 < arrived.window_s <= LONGEST_OFFER_S, "nobody may ask for more"
     tell(lb2, RefuseRole("edge", "it has a fault"))
-    wait(lambda: lb1.heard("elector", RefuseRole), "the refusal")
-    assert lb1.heard("elector", RefuseRole) == [RefuseRole("edge", "it has a fault")]
+    wait(lambda: lb1.heard(RefuseRole), "the refusal")
+    assert lb1.heard(RefuseRole) == [RefuseRole("edge", "it has a fault")]
     tell(lb2, RefuseRole("edge", "again"))  # to no offer
     tell(lb1, replace(OFFER, instance="other"))
-    wait(lambda: len(lb1.heard("elector", RefuseRole)) == 2, "the second refusal")
-    assert "has no instance other" in lb1.heard("elector", RefuseRole)[1].reason
+    wait(lambda: len(lb1.heard(RefuseRole)) == 2, "the second refusal")
+    assert "has no instance other" in lb1.heard(RefuseRole)[1].reason
 
 
 def test_who_is_not_ready_refuses(directors: Callable[..., PeeringNode]) -> None:
     lb1, lb2 = both_linked(directors)
     lb2.unready = "a step in IPVS fails"
     tell(lb1, OFFER)
-    wait(lambda: lb1.heard("elector", RefuseRole), "the refusal")
-    assert lb1.heard("elector", RefuseRole)[0].reason == "lb2 is not ready: a step in IPVS fails"
-    assert lb2.heard("elector", OfferRole) == []
+    wait(lambda: lb1.heard(RefuseRole), "the refusal")
+    assert lb1.heard(RefuseRole)[0].reason == "lb2 is not ready: a step in IPVS fails"
+    assert lb2.heard(OfferRole) == []
 
 
 def test_with_nobody_there_an_offer_is_refused_at_once(directors: Callable[..., PeeringNode]) -> None:
     lb1 = directors("lb1")
     tell(lb1, OFFER)
-    [refusal] = lb1.heard("elector", RefuseRole)
+    [refusal] = lb1.heard(RefuseRole)
     assert refusal.reason.startswith("no peer is linked: lb2:")
 
 
@@ -495,17 +491,17 @@ def test_an_offer_that_was_held_up_means_nothing(directors: Callable[..., Peerin
     lb1, lb2 = both_linked(directors)
     lb2.place.freeze(1.5)
     tell(lb1, replace(OFFER, window_s=0.5))
-    wait(lambda: lb1.heard("elector", RefuseRole), "the refusal")
-    assert "under way for" in lb1.heard("elector", RefuseRole)[0].reason
-    assert lb2.heard("elector", OfferRole) == []
+    wait(lambda: lb1.heard(RefuseRole), "the refusal")
+    assert "under way for" in lb1.heard(RefuseRole)[0].reason
+    assert lb2.heard(OfferRole) == []
 
 
 def test_a_peer_that_is_gone_amid_an_offer_counts_as_refusing(directors: Callable[..., PeeringNode]) -> None:
     lb1, lb2 = both_linked(directors)
     tell(lb1, OFFER)
-    wait(lambda: lb2.heard("elector", OfferRole), "the offer")
+    wait(lambda: lb2.heard(OfferRole), "the offer")
     lb2.close()
-    wait(lambda: lb1.heard("elector", RefuseRole), "the refusal")
+    wait(lambda: lb1.heard(RefuseRole), "the refusal")
 
 
 def standing(priority: int, barred: str = "") -> InstanceState:
@@ -537,25 +533,27 @@ def test_of_several_peers_the_best_is_asked(
 
         def reached() -> bool:  # the standings are on their way, too
             tell(nodes["lb1"], OFFER)
-            return bool(nodes[asked].heard("elector", OfferRole))
+            return bool(nodes[asked].heard(OfferRole))
 
         wait(reached, f"{asked} to be asked")
 
 
-def test_peer_states_are_told_on_changes_and_again_when_asked(directors: Callable[..., PeeringNode]) -> None:
+def test_where_a_link_stands_is_told(directors: Callable[..., PeeringNode]) -> None:
     lb1, lb2 = both_linked(directors)
-    last = lb1.heard("guardian", PeerState)[-1]
-    assert last == PeerState("lb2", ADDRESSES["lb2"], True, last.version, "d1", "")
-    wait(lambda: lb1.heard("elector", SyncState) == [SyncState(True)], "what has no sync to be in sync")
-    known = len(lb1.heard("elector", PeerState))
-    lb1.place.call(lb1.peering.elector_started)
-    wait(lambda: len(lb1.heard("elector", PeerState)) == known + 1, "the state again")
-    assert len(lb1.heard("elector", SyncState)) == 2
+    [peer] = lb1.peers()
+    assert (peer["node"], peer["address"], peer["config_digest"], peer["detail"]) == ("lb2", ADDRESSES["lb2"], "d1", "")
     lb2.close()
     wait(lambda: not linked_to(lb1, "lb2"), "the loss to be told")
-    gone = lb1.heard("guardian", PeerState)[-1]
-    assert (gone.linked, gone.config_digest) == (False, "")
-    assert gone.detail
+    [gone] = lb1.peers()
+    assert gone["config_digest"] == ""
+    assert gone["detail"]
+
+
+def test_the_elector_is_told_again_when_it_was_started_anew(directors: Callable[..., PeeringNode]) -> None:
+    lb1, _ = both_linked(directors)
+    wait(lambda: lb1.heard(SyncState) == [SyncState(True)], "what has no sync to be in sync")
+    lb1.place.call(lb1.peering.elector_started)
+    wait(lambda: lb1.heard(SyncState) == [SyncState(True)] * 2, "the state again")
 
 
 S1 = Endpoint(ip_address("10.9.0.21"), 80, Check(CheckType.TCP))
@@ -574,18 +572,18 @@ def test_whose_pool_is_empty_yields_to_whose_is_not(directors: Callable[..., Pee
         node.place.call(node.peering.verdict, S1, state)
 
     def says(node: PeeringNode) -> list[bool]:
-        return [frame.up for frame in node.heard("elector", TrackState) if frame.name == "service:web"]
+        return [frame.up for frame in node.heard(TrackState) if frame.name == "service:web"]
 
     tell(lb2, OFFER)
-    wait(lambda: lb2.heard("elector", RefuseRole), "lb1 to refuse before its probes have told")
-    assert "yet to be checked" in lb2.heard("elector", RefuseRole)[0].reason
+    wait(lambda: lb2.heard(RefuseRole), "lb1 to refuse before its probes have told")
+    assert "yet to be checked" in lb2.heard(RefuseRole)[0].reason
     assert says(lb1) == []
     probe(lb1, ServerState.UP)
     probe(lb2, ServerState.UP)
     wait(lambda: says(lb1) == [True] and says(lb2) == [True], "both to be up")
     probe(lb1, ServerState.DOWN)
     wait(lambda: says(lb1) == [True, False], "lb1 to yield")
-    assert lb1.heard("elector", TrackState)[-1].detail == "no server is up here, 1 at lb2"
+    assert lb1.heard(TrackState)[-1].detail == "no server is up here, 1 at lb2"
     probe(lb2, ServerState.DOWN)
     wait(lambda: says(lb1) == [True, False, True], "lb1 to be as good as lb2")
     assert says(lb2) == [True]  # nobody was ever better
@@ -611,15 +609,13 @@ class Process:
 
     def start(self, **changes: Any) -> None:
         given = part(self.node, link_config(self.node), **(self.changes | changes))
-        reader, writer = os.pipe()
-        os.write(writer, json.dumps(to_json(given)).encode())
-        os.close(writer)
-        fds = {"part": reader, **{name: ends[1].fileno() for name, ends in self._pairs.items()}}
+        given_fd = memory.write("part", given)
+        fds = {"part": given_fd, **{name: ends[1].fileno() for name, ends in self._pairs.items()}}
         options = [word for name, fd in fds.items() for word in (f"--{name}-fd", str(fd))]
         command = [sys.executable, "-m", "ha_lvs.daemon.director", *options, "--runtime-dir", str(self.runtime_dir)]
         with self._host.inside(), self.log.open("ab") as log:
             self.process = subprocess.Popen(command, pass_fds=list(fds.values()), stderr=log)
-        os.close(reader)
+        os.close(given_fd)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -707,4 +703,4 @@ def test_offers_go_through_whole_directors(processes: tuple[Process, Process]) -
 
     wait(offered, "the offer")
     assert lb2.elector.send(Hello())
-    wait(lambda: any(isinstance(frame, PeerState) for frame in lb2.elector.receive()), "the states again")
+    wait(lambda: any(isinstance(frame, SyncState) for frame in lb2.elector.receive()), "the states again")

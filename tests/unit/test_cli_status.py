@@ -265,6 +265,21 @@ def test_what_keeps_an_instance_from_being_active_is_told(tmp_path: Path) -> Non
         assert line in shown.splitlines()
 
 
+def test_witnesses_and_bfd_sessions_are_shown(tmp_path: Path) -> None:
+    status = deepcopy(STATUS)
+    up, down = ({"state": state, "interval_ms": 3.0, "multiplier": 3} for state in ("up", "down"))
+    status["instances"]["outside"] |= {
+        "witnesses": {"192.0.2.1": True, "192.0.2.9": False, "192.0.2.17": None},
+        "bfd": {"10.9.0.12": up, "2001:db8::12": down | {"interval_ms": 12.5}},
+    }
+    status["instances"]["inside"] |= {"witnesses": {}, "bfd": {}}
+    with director(tmp_path, status):
+        shown = ha_lvs("status", "--runtime-dir", tmp_path).stdout.splitlines()
+    assert "outside witnesses: 192.0.2.1 seen, 192.0.2.9 not seen, 192.0.2.17 not probed yet" in shown
+    assert "outside BFD: 10.9.0.12 up 3 ms x 3, 2001:db8::12 down 12.5 ms x 3" in shown
+    assert not any(line.startswith(("inside witnesses", "inside BFD")) for line in shown)
+
+
 def other_side() -> dict[str, Any]:
     status = deepcopy(STATUS)
     status |= {"node": "lb2", "version": "0.1.1", "peers": [PEER | {"node": "lb1", "same_config": True}]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ha_lvs.daemon import memory
 from ha_lvs.daemon.channel import InstanceState, to_json
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.restarting import PROTOCOL, Legacy, end_unknown, execute, probe, program, take_over
@@ -107,31 +107,24 @@ def test_a_program_that_is_gone_is_refused(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- the legacy
 
 
-def memory(content: object) -> int:
-    fd = os.memfd_create("legacy")
-    os.write(fd, json.dumps(content).encode())
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
 LEGACY = Legacy("0.1.0", 2, 7, {"guardian elector": (8, 9)}, {"elector": 4711}, 12, True, ORDERS, (STATE,))
 
 
 def test_what_is_left_comes_back_as_it_was() -> None:
-    assert take_over(memory({"protocol": PROTOCOL, **to_json(LEGACY)})) == LEGACY
+    assert take_over(memory.write("legacy", {"protocol": PROTOCOL, **to_json(LEGACY)})) == LEGACY
 
 
 def test_orders_of_another_version_are_left_out_and_the_rest_is_not() -> None:
     told = {"protocol": PROTOCOL, **to_json(LEGACY)}
     del told["orders"]["elector"]["node"]
     told["states"].append({"instance": "of another version"})
-    assert take_over(memory(told)) == dataclasses.replace(LEGACY, orders=None)
+    assert take_over(memory.write("legacy", told)) == dataclasses.replace(LEGACY, orders=None)
 
 
 @pytest.mark.parametrize("content", [[], {}, {"protocol": PROTOCOL}, {"protocol": PROTOCOL + 1, **to_json(LEGACY)}])
 def test_what_is_no_legacy_is_refused(content: object) -> None:
     with pytest.raises(PlatformError, match="--resume-fd"):
-        take_over(memory(content))
+        take_over(memory.write("legacy", content))
 
 
 def test_an_execution_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:

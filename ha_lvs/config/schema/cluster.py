@@ -54,7 +54,8 @@ class KeyEntry(FileModel):
         description="The number that names it on the wire, the same on both directors.", examples=[1]
     )
     file: FilePath = Field(
-        description="The file that holds it: at least 16 bytes on one line, owned by root, mode 0600.",
+        description="The file that holds it: at least 16 bytes on one line, owned by root or by the daemon's user, "
+        "mode 0600.",
         examples=["/etc/ha-lvs/keys/1.key"],
     )
 

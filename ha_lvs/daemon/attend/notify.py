@@ -24,6 +24,7 @@ from typing import Any
 
 import structlog
 
+from ha_lvs import files
 from ha_lvs.daemon.attend import running
 from ha_lvs.daemon.attend.privileges import RefusedError
 from ha_lvs.daemon.attend.subscribers import Subscribers
@@ -222,10 +223,8 @@ class _Note:
     def write(self) -> None:
         """Writes it down, whole and atomically."""
         told = {name: (role.value, word) for name, (role, word) in self._told.items()}
-        beside = self._path.with_name(self._path.name + ".new")
         try:
-            beside.write_text(json.dumps({"sequence": self.sequence, "told": told}))
-            beside.replace(self._path)
+            files.replace(self._path, json.dumps({"sequence": self.sequence, "told": told}))
             self._failed = False
         except OSError as problem:
             if not self._failed:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import grp
 import os
 import pwd
 import resource
@@ -25,6 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ha_lvs.daemon.accounts import group_name, user_name
 from ha_lvs.errors import PlatformError
 
 ROOT = 0
@@ -160,28 +160,16 @@ def _look(place: Path) -> os.stat_result:
 
 def _check_owner(place: Path, found: os.stat_result, trusted: Iterable[int]) -> None:
     if found.st_uid not in trusted:
-        names = " or ".join(sorted({_user(uid) for uid in trusted}))
-        raise RefusedError(f"{place} belongs to {_user(found.st_uid)}, who could change it: it must belong to {names}")
+        names = " or ".join(sorted({user_name(uid) for uid in trusted}))
+        raise RefusedError(
+            f"{place} belongs to {user_name(found.st_uid)}, who could change it: it must belong to {names}"
+        )
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return
     if found.st_mode & stat.S_IWOTH:
         raise RefusedError(f"{place} is writable by everybody; chmod o-w it")
     if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
-        raise RefusedError(f"{place} is writable by group {_group(found.st_gid)}; chmod g-w it")
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+        raise RefusedError(f"{place} is writable by group {group_name(found.st_gid)}; chmod g-w it")
 
 
 # ------------------------------------------------------------------------------- in the child, before the exec

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ha_lvs.daemon.channel import InstanceState
+from ha_lvs.daemon.complaints import Complaints
 from ha_lvs.daemon.elect.paths import Paths, words
 from ha_lvs.daemon.process import monotonic
 from ha_lvs.election.events import (
@@ -44,7 +45,6 @@ from ha_lvs.wire.auth import Signer, Verifier
 Log = Callable[..., None]
 """Called as log(level, event, **fields)."""
 
-SAME_COMPLAINT_EVERY_S = 10.0
 DROP_AGAIN_S = 1.0
 MANY = 100
 PER_ADDRESS_S = 0.0003  # to add one, on a slow machine
@@ -99,10 +99,10 @@ class Instance:
         self._elector = elector
         self._log = elector.log
         self._tracks = frozenset(track.name for track in tracks_of(config))
-        self._witnesses: dict[IPAddress, bool] = {}
+        self._witnesses: dict[str, bool] = {}
         self._reason = ""
         self._since_s = time.time()
-        self._complained: dict[str, float] = {}
+        self._complaints = Complaints()
         self._drop_again_at: float | None = None
 
     # ----------------------------------------------------------------------------------------- events
@@ -159,7 +159,7 @@ class Instance:
         wanted = self.config.witnesses
         if wanted is None or witness not in wanted.addresses:
             return
-        self._witnesses[witness] = seen
+        self._witnesses[str(witness)] = seen
         enough = sum(self._witnesses.values()) >= wanted.required
         if enough or len(self._witnesses) == len(wanted.addresses):  # else some have not been probed yet
             self.handle(Witnessed(enough))
@@ -180,7 +180,7 @@ class Instance:
             "transitions": self.transitions,
             "reason": self._reason,
             "since_s": self._since_s,
-            "witnesses": {str(witness): seen for witness, seen in self._witnesses.items()},
+            "witnesses": dict(self._witnesses),
             "dropped": dict(self.paths.dropped),
         }
 
@@ -223,7 +223,7 @@ class Instance:
             deferring=machine.deferring,
             dropped=dict(self.paths.dropped),
             bfd=dict(self.bfd),
-            witnesses={str(witness): seen for witness, seen in self._witnesses.items()},
+            witnesses=dict(self._witnesses),
         )
 
     # ---------------------------------------------------------------------------------------- actions
@@ -308,9 +308,6 @@ class Instance:
         self._elector.changed(self)
 
     def _complain(self, level: str, event: str, detail: str, key: str = "") -> None:
-        """Reports a recurring trouble at once, then at most every `SAME_COMPLAINT_EVERY_S`."""
-        now = monotonic()
-        key = event + key
-        if now - self._complained.get(key, -SAME_COMPLAINT_EVERY_S) >= SAME_COMPLAINT_EVERY_S:
-            self._complained[key] = now
+        """Reports what recurs, but not each time."""
+        if self._complaints.due(event + key, monotonic()):
             self._log(level, event, instance=self.config.name, detail=detail)

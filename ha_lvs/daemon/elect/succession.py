@@ -15,12 +15,12 @@ If the old one is silent, it may be stuck and hold the addresses: the new one en
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import socket
 
-from ha_lvs.daemon.channel import Channel, Estate, Ready, from_json, to_json
+from ha_lvs.daemon import memory
+from ha_lvs.daemon.channel import Channel, Estate, Ready
 from ha_lvs.errors import ChannelError, PlatformError
 
 _MARK = b"estate"
@@ -42,12 +42,7 @@ def take_over(predecessor: Channel) -> Estate | None:
         return None
     if data != _MARK or not fds:
         raise ChannelError("the elector that is to be succeeded has left something else than its estate")
-    with os.fdopen(fds[0], "rb") as stream:
-        stream.seek(0)
-        try:
-            return from_json(Estate, json.load(stream))
-        except ValueError as problem:
-            raise ChannelError(f"the estate of the last elector cannot be read: {problem}") from problem
+    return memory.read(Estate, fds[0])
 
 
 def is_asked_for(successor: Channel) -> bool:
@@ -57,13 +52,14 @@ def is_asked_for(successor: Channel) -> bool:
 
 def bequeath(successor: Channel, estate: Estate) -> bool:
     """Hands over; says whether it was taken. If so, the caller must end without another word."""
-    memory = os.memfd_create("ha-lvs-estate", os.MFD_CLOEXEC)
     try:
-        with os.fdopen(memory, "wb", closefd=False) as stream:
-            stream.write(json.dumps(to_json(estate)).encode())
-        socket.send_fds(successor.sock, [_MARK], [memory])
+        left = memory.write("estate", estate)
+    except OSError:
+        return False
+    try:
+        socket.send_fds(successor.sock, [_MARK], [left])
     except OSError:
         return False
     finally:
-        os.close(memory)
+        os.close(left)
     return True

@@ -12,8 +12,7 @@ import gc
 import os
 import socket
 
-IP_FREEBIND = 15
-"""linux/in.h; not in Python's socket module."""
+from ha_lvs.kernel.options import IP_FREEBIND
 
 REALTIME_PRIORITY = 1
 

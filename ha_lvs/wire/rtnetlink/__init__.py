@@ -19,7 +19,6 @@ from ha_lvs.wire.rtnetlink.addresses import (
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
     IFA_F_TENTATIVE,
-    RT_SCOPE_LINK,
     RTM_NEWADDR,
     Address,
     add_address,
@@ -83,7 +82,7 @@ from ha_lvs.wire.rtnetlink.rules import (
 __all__ = [
     "AF_INET", "AF_INET6", "AF_UNSPEC", "IFA_F_DADFAILED", "IFA_F_NODAD", "IFA_F_NOPREFIXROUTE", "IFA_F_TENTATIVE",
     "IPV6_METRIC", "MACVLAN", "MACVLAN_MODE_PRIVATE", "NLM_F_ACK", "NLM_F_DUMP_INTR", "NLM_F_REQUEST", "PROTOCOL",
-    "RTMGRP_LINK", "RT_SCOPE_LINK", "Address", "Batch", "Ipv4Setting", "Item", "Link", "LinkGone", "Message", "Reply",
+    "RTMGRP_LINK", "Address", "Batch", "Ipv4Setting", "Item", "Link", "LinkGone", "Message", "Reply",
     "Route", "Rule", "add_address", "add_on_link", "add_route", "add_rule", "batches", "create_macvlan", "decode",
     "decode_item", "delete_address", "delete_link", "delete_on_link", "delete_route", "delete_rule", "list_addresses",
     "list_links", "list_routes", "list_rules", "messages", "reply", "set_ipv4", "set_no_link_local", "switch_off",

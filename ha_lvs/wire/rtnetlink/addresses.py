@@ -21,12 +21,14 @@ from ipaddress import IPv4Address, IPv6Address
 from ha_lvs.errors import WireError
 from ha_lvs.model import IPAddress
 from ha_lvs.wire.rtnetlink.message import (
+    ADDRESS_BYTES,
     AF_INET,
     AF_INET6,
     AF_UNSPEC,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_REPLACE,
+    RT_SCOPE_UNIVERSE,
     attribute,
     attribute_u32,
     attributes,
@@ -48,12 +50,9 @@ IFA_F_DADFAILED = 0x08
 IFA_F_TENTATIVE = 0x40
 IFA_F_NOPREFIXROUTE = 0x200
 INFINITY_LIFE_TIME = 0xFFFFFFFF
-RT_SCOPE_UNIVERSE = 0
-RT_SCOPE_LINK = 253
 
 _IFADDRMSG = struct.Struct("=BBBBI")
 _CACHEINFO = struct.Struct("=IIII")
-_BYTES = {AF_INET: 4, AF_INET6: 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def decode_address(body: bytes) -> Address | None:
     family, prefix_length, flags, scope, index = _IFADDRMSG.unpack_from(body)
     found = attributes(body, _IFADDRMSG.size)
     packed = found.get(IFA_LOCAL, found.get(IFA_ADDRESS))
-    if packed is None or len(packed) != _BYTES.get(family):
+    if packed is None or len(packed) != ADDRESS_BYTES.get(family):
         return None
     valid_lft_s: int | None = None
     cache = found.get(IFA_CACHEINFO)

@@ -26,6 +26,9 @@ NLM_F_DUMP = 0x300
 NLM_F_CREATE = 0x400
 NLA_TYPE_MASK = 0x3FFF
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
+ADDRESS_BYTES = {AF_INET: 4, AF_INET6: 16}
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253  # linux/rtnetlink.h, of addresses and routes
+RT_TABLE_COMPAT = 252  # where the number of a table does not fit its byte; an attribute has it then
 
 BATCH_MESSAGES = 128
 """In a batch at most: if all of them are refused, the answers fit any receive buffer."""

@@ -15,12 +15,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from ha_lvs.errors import WireError
 from ha_lvs.model import IPAddress, IPNetwork, VirtualRoute
 from ha_lvs.wire.rtnetlink.message import (
+    ADDRESS_BYTES,
     AF_INET,
     AF_INET6,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REPLACE,
+    RT_SCOPE_LINK,
+    RT_SCOPE_UNIVERSE,
+    RT_TABLE_COMPAT,
     attribute,
     attribute_u32,
     attributes,
@@ -39,10 +43,7 @@ RTA_PREFSRC = 7
 RTA_TABLE = 15
 RTA_VIA = 18
 RTA_EXPIRES = 23
-RT_SCOPE_UNIVERSE = 0
-RT_SCOPE_LINK = 253
 RTN_UNICAST = 1
-RT_TABLE_COMPAT = 252
 
 PROTOCOL = 112
 """VRRP's protocol number; free in iproute2's rt_protos, where keepalived has 18."""
@@ -52,7 +53,6 @@ IPV6_METRIC = 1024
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _FAMILY = struct.Struct("=H")
-_BYTES = {AF_INET: 4, AF_INET6: 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def decode_route(body: bytes) -> Route | None:
     if len(body) < _RTMSG.size:
         raise WireError("truncated", "rtmsg")
     family, length, _, _, table, protocol, _, _, _ = _RTMSG.unpack_from(body)
-    size = _BYTES.get(family)
+    size = ADDRESS_BYTES.get(family)
     if size is None:
         return None
     found = attributes(body, _RTMSG.size)

@@ -14,18 +14,20 @@ from ipaddress import IPv4Network, IPv6Network
 from ha_lvs.errors import WireError
 from ha_lvs.model import IPNetwork, VirtualRule
 from ha_lvs.wire.rtnetlink.message import (
+    ADDRESS_BYTES,
     AF_INET,
     AF_INET6,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
+    RT_TABLE_COMPAT,
     attribute,
     attribute_u32,
     attributes,
     request,
     u32,
 )
-from ha_lvs.wire.rtnetlink.routes import PROTOCOL, RT_TABLE_COMPAT
+from ha_lvs.wire.rtnetlink.routes import PROTOCOL
 
 RTM_NEWRULE = 32
 RTM_DELRULE = 33
@@ -41,7 +43,6 @@ FR_ACT_TO_TBL = 1
 ALL_BITS = 0xFFFFFFFF
 
 _RULE = struct.Struct("=BBBBBBBBI")
-_BYTES = {AF_INET: 4, AF_INET6: 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def decode_rule(body: bytes) -> Rule | None:
     if len(body) < _RULE.size:
         raise WireError("truncated", "fib_rule_hdr")
     family, destination_length, source_length, _, table, _, _, _, _ = _RULE.unpack_from(body)
-    if family not in _BYTES:
+    if family not in ADDRESS_BYTES:
         return None
     found = attributes(body, _RULE.size)
     rule = VirtualRule(
@@ -110,7 +111,7 @@ def decode_rule(body: bytes) -> Rule | None:
 def _network(family: int, packed: bytes | None, length: int) -> IPNetwork | None:
     if packed is None:
         return None
-    if len(packed) != _BYTES[family] or length > len(packed) * 8:
+    if len(packed) != ADDRESS_BYTES[family] or length > len(packed) * 8:
         raise WireError("length", f"network of {len(packed)} bytes, /{length}")
     if family == AF_INET:
         return IPv4Network((packed, length), strict=False)
