@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,8 @@ class Balancer:
         self._risen: dict[tuple[str, DestinationKey], float] = {}
         self._pools: dict[str, Pool] = {}
         self._touched: set[str] = set()
+        self._gone: set[ServiceKey] = set()  # of services that the config has no more
+        self._settings_changed = False
         self._part = part
         self._services: dict[str, VirtualService] = {}
         self._users: dict[Endpoint, list[tuple[VirtualService, RealServer]]] = {}
@@ -159,10 +161,20 @@ class Balancer:
         self._touched.update(each.service for each in news if each.service in self._services)
         return news
 
+    def follow(self, part: DirectorPart) -> None:
+        """Follows other services; what is known of those servers that stay still holds."""
+        before = {each.name: each for each in self._part.services}
+        self._gone |= {each.service.key for each in before.values()} - {each.service.key for each in part.services}
+        self._touched.update(each.name for each in part.services if before.get(each.name) != each)
+        settings = (part.timeouts, part.sysctls)
+        self._settings_changed |= settings != (self._part.timeouts, self._part.sysctls)
+        self._take_in(part)
+        self._verdicts = {endpoint: each for endpoint, each in self._verdicts.items() if endpoint in self._users}
+
     @property
     def touched(self) -> bool:
         """Whether something happened that the kernel does not reflect yet."""
-        return bool(self._touched)
+        return bool(self._touched or self._gone or self._settings_changed)
 
     # --------------------------------------------------------------------------------------- what it does
 
@@ -172,7 +184,7 @@ class Balancer:
         Errors: KernelError when the kernel cannot be read.
         """
         actual = self._ipvs.read()
-        self._touched.clear()
+        self._forget_what_happened()
         entries, quorums = self._wanted(self._part.services)
         part = self._part
         settled = len(self.roles) >= len(part.instances)  # else the elector has not spoken: leave the daemons alone
@@ -192,10 +204,20 @@ class Balancer:
             for name, pool in self._pools.items()
             if pool.changes_at is not None and pool.changes_at <= now and name not in self._touched
         )
-        found = self._ipvs.read_services(each.service.key for each in services)
-        self._touched.clear()
+        found = self._ipvs.read_services({*(each.service.key for each in services), *self._gone})
+        settings = self._settings_changed
+        actual = self._ipvs.with_settings(KernelState(found)) if settings else KernelState(found)
+        self._forget_what_happened()
         entries, quorums = self._wanted(services)
-        return self._apply(KernelState(entries), KernelState(found), quorums)
+        wanted = KernelState(entries)
+        if settings:
+            wanted = replace(wanted, timeouts=self._part.timeouts, sysctls=dict(self._part.sysctls))
+        return self._apply(wanted, actual, quorums)
+
+    def _forget_what_happened(self) -> None:
+        self._touched.clear()
+        self._gone.clear()
+        self._settings_changed = False
 
     def finish(self) -> Outcome:
         """Leaves IPVS as the config says for a planned stop. Kept services stay, with a backup sync daemon.

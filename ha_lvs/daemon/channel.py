@@ -16,6 +16,7 @@ import dataclasses
 import enum
 import functools
 import json
+import os
 import socket
 import types
 import typing
@@ -291,12 +292,36 @@ class EndpointState:
     took_ms: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Follow:
+    """Guardian to director: follow another config file, as far as it differs in services.
+
+    Arguments:
+        fd: of a `ServicesChange` in memory; it travels beside the frame.
+    """
+
+    fd: int = -1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Followed:
+    """Director to guardian: the kernel shows what another config file says.
+
+    Arguments:
+        config_digest: of that file.
+        problems: steps that the kernel refused, and are tried again.
+    """
+
+    config_digest: str
+    problems: tuple[str, ...] = ()
+
+
 FRAMES: dict[str, type] = {
     frame.__name__: frame
     for frame in (
         Hello, Stop, Alive, LogRecord, InstanceState, WatchEndpoints, ForgetEndpoints, EndpointState,
         HandOver, StandBy, Enable, Done, OfferRole, RefuseRole,
-        TrackState, WitnessState, Duplicate, SyncState, PeersFound, Ready, InstanceEstate,
+        TrackState, WitnessState, Duplicate, SyncState, PeersFound, Ready, Follow, Followed, InstanceEstate,
     )
 }  # fmt: skip
 
@@ -394,11 +419,18 @@ class Channel:
         """For select, epoll and asyncio."""
         return self.sock.fileno()
 
-    def send(self, frame: object) -> bool:
-        """Sends a frame if it can be done at once; says whether it went out."""
+    def send(self, frame: object, fd: int | None = None) -> bool:
+        """Sends a frame if it can be done at once; says whether it went out.
+
+        Arguments:
+            fd: a descriptor that goes with it, into the frame's `fd` at the other end; it stays the caller's here.
+        """
         data = json.dumps([type(frame).__name__, to_json(frame)], separators=(",", ":")).encode()
         try:
-            self.sock.send(data, socket.MSG_NOSIGNAL)
+            if fd is None:
+                self.sock.send(data, socket.MSG_NOSIGNAL)
+            else:
+                socket.send_fds(self.sock, [data], [fd], socket.MSG_NOSIGNAL)
         except OSError:
             return False
         return True
@@ -411,8 +443,9 @@ class Channel:
         frames: list[Any] = []
         while True:
             flags = 0
+            fds: list[int] = []
             try:
-                data, _, flags, _ = self.sock.recvmsg(MAX_FRAME)
+                data, fds, flags, _ = socket.recv_fds(self.sock, MAX_FRAME, 1)
             except BlockingIOError:
                 return frames
             except OSError:
@@ -424,13 +457,22 @@ class Channel:
                 frames.append(Unreadable(f"a frame of more than {MAX_FRAME} bytes: {data[:80]!r}"))
                 continue
             try:
-                frames.append(decode(data))
+                frames.append(_with_fds(decode(data), fds))
             except ChannelError as problem:
                 frames.append(Unreadable(str(problem)))
 
     def close(self) -> None:
         """Closes this end."""
         self.sock.close()
+
+
+def _with_fds(frame: Any, fds: list[int]) -> Any:
+    """The frame with the descriptor that came beside it; others are closed."""
+    if isinstance(frame, Follow) and fds:
+        return dataclasses.replace(frame, fd=fds[0])
+    for fd in fds:
+        os.close(fd)
+    return frame
 
 
 def decode(data: bytes) -> Any:

@@ -14,7 +14,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from ha_lvs.daemon.channel import (
     Alive,
     Channel,
     EndpointState,
+    Follow,
+    Followed,
+    ForgetEndpoints,
     Hello,
     InstanceState,
     LogRecord,
@@ -39,11 +42,12 @@ from ha_lvs.daemon.channel import (
 from ha_lvs.daemon.instance_status import instance_status
 from ha_lvs.daemon.peering import Peering
 from ha_lvs.daemon.process import set_process_name
-from ha_lvs.errors import HaLvsError, KernelError, PlatformError
+from ha_lvs.errors import ChannelError, HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
 from ha_lvs.kernel.ownership import Ownership
-from ha_lvs.model import DirectorPart, ServerState
+from ha_lvs.model import DirectorPart, Endpoint, ServerState, ServicesChange
 from ha_lvs.observe import logs
+from ha_lvs.plan.steps import StepFailure
 
 log = structlog.get_logger()
 
@@ -77,7 +81,8 @@ class Director:
         self._balancer = balancer
         self._runtime_dir = runtime_dir
         self._instances: dict[str, InstanceState] = {}
-        self._unsent: list[WatchEndpoints] = []
+        self._unsent: list[WatchEndpoints | ForgetEndpoints] = []
+        self._followed = ""  # digest of a config that the guardian waits for us to follow
         self._wake = asyncio.Event()
         self._failed = False  # whether a step is to be tried again
         self._expecting_change = True  # whether the next pass has a cause; steps without one are drift
@@ -127,12 +132,13 @@ class Director:
         look_at = time.monotonic()  # when the whole kernel is looked at next
         while not self._stopping:
             if self._balancer is None:
+                self._answer_guardian(())
                 await self._wake.wait()
                 self._wake.clear()
                 continue
             if self._expecting_change or time.monotonic() >= look_at:
                 look_at = time.monotonic() + self._look_at_all(self._balancer)
-            elif self._balancer.touched or self._due(self._balancer):
+            elif self._balancer.touched or self._followed or self._due(self._balancer):
                 look_at = min(look_at, time.monotonic() + self._look_at_what_happened(self._balancer))
             moments = [look_at] if self._balancer.changes_at is None else [look_at, self._balancer.changes_at]
             with contextlib.suppress(TimeoutError):
@@ -151,6 +157,7 @@ class Director:
             self._failed = True
             return RETRY_S
         self._tell(outcome, expected)
+        self._answer_guardian(outcome.failures)
         self._unready = f"a step in IPVS fails: {outcome.failures[0]}" if outcome.failures else ""
         if not outcome.failures:
             return self._part.reconcile_interval_s
@@ -166,10 +173,17 @@ class Director:
             outcome = None
         if outcome is not None:
             self._tell(outcome, expected=True)
+            self._answer_guardian(outcome.failures)
             if not outcome.failures:
                 return self._part.reconcile_interval_s
         self._failed = True
         return RETRY_S
+
+    def _answer_guardian(self, failures: Iterable[StepFailure]) -> None:
+        """Tells the guardian that the kernel shows what it asked us to follow."""
+        if self._followed:
+            self._guardian.send(Followed(self._followed, tuple(str(each) for each in failures)[:STEPS_LOGGED]))
+            self._followed = ""
 
     @staticmethod
     def _due(balancer: Balancer) -> bool:
@@ -213,6 +227,26 @@ class Director:
             self._wake.set()
         elif isinstance(frame, InstanceState):  # the elector is dead; the guardian says what that means
             self._from_elector(frame)
+        elif isinstance(frame, Follow):
+            self._follow(frame)
+
+    def _follow(self, frame: Follow) -> None:
+        try:
+            change = memory.read(ServicesChange, frame.fd)
+        except (OSError, ChannelError) as problem:
+            log.error("frame ignored", detail=str(problem))
+            return
+        before = {} if self._balancer is None else self._balancer.endpoints()
+        self._part = change.on(self._part)
+        self.peering.follow(self._part)
+        self._followed = change.config_digest
+        if self._balancer is not None:
+            self._balancer.follow(self._part)
+            after = self._balancer.endpoints()
+            gone = [endpoint for endpoint in before if endpoint not in after]
+            self._unsent += (ForgetEndpoints(tuple(some)) for some in _in_frames(gone))
+            self._watch({endpoint: serves for endpoint, serves in after.items() if endpoint not in before})
+        self._wake.set()
 
     def _from_elector(self, frame: Any) -> None:
         if isinstance(frame, (OfferRole, RefuseRole, InstanceState)):
@@ -243,12 +277,14 @@ class Director:
 
     def _watch_all(self) -> None:
         endpoints = {} if self._balancer is None else self._balancer.endpoints()
-        self._unsent = [
-            WatchEndpoints(tuple(alike[at : at + ENDPOINTS_PER_FRAME]), serving)
-            for serving in (True, False)
-            for alike in [[endpoint for endpoint, serves in endpoints.items() if serves is serving]]
-            for at in range(0, len(alike), ENDPOINTS_PER_FRAME)
-        ]
+        self._unsent = []
+        self._watch(endpoints)
+
+    def _watch(self, endpoints: Mapping[Endpoint, bool]) -> None:
+        """Has the prober watch more; by each, whether it gets traffic already."""
+        for serving in (True, False):
+            alike = [endpoint for endpoint, serves in endpoints.items() if serves is serving]
+            self._unsent += (WatchEndpoints(tuple(some), serving) for some in _in_frames(alike))
         self._send_watches()
 
     def _send_watches(self) -> None:
@@ -287,6 +323,11 @@ class Director:
             **(nothing if self._balancer is None else self._balancer.status()),
             **self.peering.status(),
         }
+
+
+def _in_frames(endpoints: Sequence[Endpoint]) -> Iterator[Sequence[Endpoint]]:
+    """Some at a time, as they fit into a frame."""
+    return (endpoints[at : at + ENDPOINTS_PER_FRAME] for at in range(0, len(endpoints), ENDPOINTS_PER_FRAME))
 
 
 def _balancer(

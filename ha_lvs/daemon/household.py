@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +21,25 @@ from typing import Any
 
 import structlog
 
-from ha_lvs.daemon import systemd
-from ha_lvs.daemon.channel import Alive, Done, InstanceEstate, InstanceState, LogRecord, Stop, Unreadable
+from ha_lvs.daemon import memory, systemd
+from ha_lvs.daemon.channel import (
+    Alive,
+    Done,
+    Follow,
+    Followed,
+    InstanceEstate,
+    InstanceState,
+    LogRecord,
+    Stop,
+    Unreadable,
+)
 from ha_lvs.daemon.children import Child, Spec, describe_exit
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.process import monotonic
 from ha_lvs.daemon.recovery import Recovery
 from ha_lvs.daemon.wiring import Wiring
 from ha_lvs.daemon.withdrawal import Withdrawal
-from ha_lvs.model import Role
+from ha_lvs.model import Role, ServicesChange
 from ha_lvs.observe import logs
 
 log = structlog.get_logger()
@@ -79,6 +90,7 @@ class Household:
         last_trouble: why an elector could not run, in its own words.
         standby: gives the names of the instances that stay out of the election.
         answered: called with each answer of the elector to a request.
+        followed: what the director answered last when it was told to follow other services.
         spoke: called when a child has shown its first sign of life.
     """
 
@@ -93,6 +105,7 @@ class Household:
         self.stopping = asyncio.Event()
         self.ready = False
         self.heir: Heir | None = None
+        self.followed: Followed | None = None
         self.last_trouble = ""
         self.standby: Callable[[], frozenset[str]] = frozenset
         self.answered: Callable[[Done], None] = lambda _: None
@@ -190,6 +203,20 @@ class Household:
         await self.end(children, limit_s)
         for child in children:
             self.read(child.spec.name)
+
+    def tell_director(self, change: ServicesChange, after: Orders) -> bool:
+        """Has the running director follow other orders that differ in services only; says whether it was told."""
+        director = self.children["director"]
+        if not director.running or not director.spoke:
+            return False
+        fd = memory.write("services", change)
+        try:
+            told = self.wiring.channels["director"].send(Follow(), fd)
+        finally:
+            os.close(fd)
+        if told:
+            director.spec = self.specs(after)["director"]  # for the next one, should this one die
+        return told
 
     async def replace(self, names: Sequence[str], after: Orders, limit_s: float) -> None:
         """Kills these children and starts those of other orders in their place, where those need them."""
@@ -325,6 +352,9 @@ class Household:
                     log.error("frame ignored", process=name, detail=frame.detail)
                 case Done():
                     self.answered(frame)
+                    self.wake()
+                case Followed():
+                    self.followed = frame
                     self.wake()
 
     def _alive(self, name: str) -> None:

@@ -31,6 +31,7 @@ from ha_lvs.model import (
     ProcessTrack,
     RealServer,
     ScriptTrack,
+    ServicesChange,
     VirtualService,
     VrrpInstance,
 )
@@ -159,6 +160,19 @@ def needs_restart(before: Orders, after: Orders) -> tuple[str, ...]:
 def for_the_elector(before: Orders, after: Orders) -> bool:
     """Whether it takes another elector to follow."""
     return before.elector != after.elector
+
+
+def services_only(before: Orders, after: Orders) -> ServicesChange | None:
+    """What the director is to be told where nothing differs for any other process; None where it takes more.
+
+    The first service, and the last one that goes, bring a prober and IPVS with them, or take them away: that is more.
+    """
+    same = before.elector == after.elector and before.attendant == after.attendant
+    if not same or before.log_level != after.log_level:
+        return None
+    if not before.director.services or not after.director.services:
+        return None
+    return ServicesChange.between(before.director, after.director)
 
 
 def changes(before: Orders, after: Orders) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ DIRECTOR_ALIVE_S = 30.0
 ATTENDANT_ALIVE_S = 15.0
 SUCCESSORS_S = 45.0
 """How long a reload waits for the new processes to answer; afterwards they are left to the usual restarts."""
+FOLLOWED_S = 60.0
+"""How long a reload waits for the director to have other services in the kernel; it goes on trying afterwards."""
 REQUEST_S = 10.0
 """How long the elector may take to answer what an operator asks of it."""
 STOP_ELECTOR_S = 5.0

@@ -1,5 +1,6 @@
 """The other directors' place in the director process: what is told to them, to our elector, and to people.
 
+    config     {digest}                              message on the link: of the config file from now on
     pools      {n, services: {name: servers up}}     message on the link: of services that an election depends on
 
 Rules that hold here:
@@ -15,6 +16,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ log = structlog.get_logger()
 LOOK_EVERY_S = 0.5
 UNLINKED_S = 10.0
 MOST_DISCOVERED = 64
+MOST_DIGEST = 64
 
 
 class Peering:
@@ -88,12 +91,14 @@ class Peering:
         self._missed: set[str] = set()
         self._discovered: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._discovering: asyncio.Task[None] | None = None
         self._closing = False
         self._hub: Hub | None = None
         self._exchange: StatusExchange | None = None
         if self._config is not None:
             self._hub = Hub(self._config, part.cluster, __version__, part.config_digest, self)
             self._hub.handlers["pools"] = self._on_pools
+            self._hub.handlers["config"] = self._on_config
             self._exchange = StatusExchange(self._hub, status)
         instances = frozenset(instance.name for instance in part.instances)
         self._offers = Offers(part.node, instances, elector, self._hub, self._unready)
@@ -110,16 +115,30 @@ class Peering:
             self.changed(link)
         self._tell_found()
         if self._config.discovery:
-            self._tasks.append(asyncio.create_task(self._discovery(self._config).run()))
+            self._discover(self._config)
 
     async def close(self) -> None:
         """Says goodbye to the peers."""
         self._closing = True
-        for task in self._tasks:
+        tasks = [*self._tasks, *([] if self._discovering is None else [self._discovering])]
+        for task in tasks:
             task.cancel()
         if self._hub is not None:
             await self._hub.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def follow(self, part: DirectorPart) -> None:
+        """Follows other services: tells the peers of another config file, and judges by its pools."""
+        self._part = part
+        self._pools.follow(part.services)
+        if self._hub is not None:
+            self._hub.identity = replace(self._hub.identity, config_digest=part.config_digest)
+            for link in self._links():
+                self._send_config(link)
+                self.changed(link)
+        if self._discovering is not None and self._config is not None:
+            self._discovering.cancel()
+            self._discover(self._config)
 
     def elector_started(self) -> None:
         """The elector knows nothing: tells it everything."""
@@ -275,6 +294,13 @@ class Peering:
             self._pools.peer_told(link.node, services)
             self._judge()
 
+    def _on_config(self, link: Link, body: dict[str, Any]) -> None:
+        link.follows(str(body["digest"])[:MOST_DIGEST])
+        self.changed(link)
+
+    def _send_config(self, link: Link) -> None:
+        link.send("config", {"digest": self._part.config_digest})
+
     def _send_pools(self, link: Link) -> None:
         link.send("pools", {"n": next(self._numbers), "services": self._said_pools})
 
@@ -300,6 +326,9 @@ class Peering:
                 log.warning("peer is not linked", node=link.node, address=link.address, detail=link.detail)
 
     # ----------------------------------------------------------------------------------------- discovery
+
+    def _discover(self, config: PeerLink) -> None:
+        self._discovering = asyncio.create_task(self._discovery(config).run())
 
     def _discovery(self, config: PeerLink) -> Discovery:
         own = Announced(

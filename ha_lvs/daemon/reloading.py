@@ -4,9 +4,10 @@ Rules that hold here:
 * What can be found wrong is found before anything is touched. What takes long (reading files) is done in a thread.
 * The elector comes first, as it alone can still refuse: another one succeeds it, without a change of role, and only
   where the file has changed something for it.
-* The director, the prober and the attendant are replaced by new ones, by SIGKILL: that is the way a crash goes, which
-  works from every state that they may be in, takes no time, and cannot be mistaken for the planned stop that may remove
-  the services. What the old director leaves half done, the new one finds in the kernel and completes.
+* Where only services differ, the director follows them as it is, with all that it knows of the servers.
+* Otherwise the director, the prober and the attendant are replaced by new ones, by SIGKILL: that is the way a crash
+  goes, which works from every state that they may be in, takes no time, and cannot be mistaken for the planned stop
+  that may remove the services. What the old director leaves half done, the new one finds in the kernel and completes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from collections.abc import Callable
 import structlog
 
 from ha_lvs.daemon import orders, systemd
+from ha_lvs.daemon.channel import Followed
 from ha_lvs.daemon.household import Household
 from ha_lvs.daemon.orders import Orders, Outcome
-from ha_lvs.daemon.patience import STOP_OTHERS_S, SUCCESSORS_S
+from ha_lvs.daemon.patience import FOLLOWED_S, STOP_OTHERS_S, SUCCESSORS_S
 from ha_lvs.daemon.succession import Succession
 from ha_lvs.errors import ConfigError, HaLvsError
 from ha_lvs.kernel.modules import require_ipvs
@@ -88,6 +90,11 @@ class Reloading:
         if self._house.stopping.is_set():
             return Outcome(problems=("the director is being stopped",), exit_code=1)
         changes = orders.changes(before, after)
+        services = None if anew else orders.services_only(before, after)
+        if services is not None and self._house.tell_director(services, after):
+            self._house.orders = after
+            _tell(after, changes)
+            return await self._followed(after, changes)
         if anew or orders.for_the_elector(before, after):
             why_not = await self._succession.succeed(after)
             if why_not:
@@ -97,10 +104,23 @@ class Reloading:
         self._house.orders = after
         async with self._succession.lock:  # a hand-over that is under way goes by the director
             await self._house.replace(replaced, after, STOP_OTHERS_S)
-        for each in changes[:CHANGES_LOGGED]:
-            log.info("config changed", change=each)
-        log.info("config applied", digest=after.director.config_digest, changes=len(changes))
+        _tell(after, changes)
         return await self._successors(replaced, changes)
+
+    async def _followed(self, after: Orders, changes: tuple[str, ...]) -> Outcome:
+        """The outcome once the director has answered that the kernel shows the new services."""
+        house, digest = self._house, after.director.config_digest
+
+        def answer() -> Followed | None:
+            told = house.followed
+            return told if told is not None and told.config_digest == digest else None
+
+        await house.until(lambda: house.stopping.is_set() or answer() is not None, FOLLOWED_S)
+        told = answer()
+        if told is None:
+            problem = "no answer yet from the director: see the log"
+            return Outcome(applied=True, changed=changes, problems=(problem,), exit_code=1)
+        return Outcome(applied=True, changed=changes, problems=told.problems, exit_code=1 if told.problems else 0)
 
     async def _successors(self, replaced: tuple[str, ...], changes: tuple[str, ...]) -> Outcome:
         """The outcome once the new processes have answered."""
@@ -112,6 +132,12 @@ class Reloading:
             return Outcome(applied=True, changed=changes)
         problem = f"no answer yet from the new {silent}; it is started again while it fails: see the log"
         return Outcome(applied=True, changed=changes, problems=(problem,), exit_code=1)
+
+
+def _tell(after: Orders, changes: tuple[str, ...]) -> None:
+    for each in changes[:CHANGES_LOGGED]:
+        log.info("config changed", change=each)
+    log.info("config applied", digest=after.director.config_digest, changes=len(changes))
 
 
 def refused(problem: HaLvsError) -> Outcome:

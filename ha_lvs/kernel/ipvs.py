@@ -22,7 +22,7 @@ import itertools
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -145,7 +145,11 @@ class Ipvs:
     def read_with_counts(self) -> tuple[KernelState, dict[tuple[ServiceKey, DestinationKey], Counts]]:
         """What `read` and `read_counts` give, of one and the same look at the kernel."""
         entries, counts = self._entries(self._services())
-        return KernelState(entries, self._daemons(), self._timeouts(), self._sysctls()), counts
+        return self.with_settings(KernelState(entries, self._daemons())), counts
+
+    def with_settings(self, state: KernelState) -> KernelState:
+        """A state with the time-outs and sysctls that the kernel has."""
+        return replace(state, timeouts=self._timeouts(), sysctls=self._sysctls())
 
     def _entries(
         self, services: Iterable[ServiceRow]

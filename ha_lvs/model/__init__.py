@@ -58,6 +58,7 @@ from ha_lvs.model.parts import (
     PeerLink,
     ProcessTrack,
     ScriptTrack,
+    ServicesChange,
 )
 from ha_lvs.model.services import (
     AddressRange,
@@ -77,7 +78,7 @@ __all__ = [
     "DestinationKey", "DirectorPart", "ElectorPart", "Encapsulation", "Endpoint", "FileTrack", "Forwarding",
     "IPAddress", "IPNetwork", "Key", "NotifyScript", "OnStop", "Override", "Peer", "PeerLink", "PortRange",
     "ProcessTrack", "Protocol", "Quorum", "RealServer", "Role", "ScriptTrack", "ServerState", "Service",
-    "ServiceEntry", "ServiceKey", "SyncDaemon", "SyncState", "Timeouts", "Track", "Traffic", "Tunnel",
+    "ServiceEntry", "ServiceKey", "ServicesChange", "SyncDaemon", "SyncState", "Timeouts", "Track", "Traffic", "Tunnel",
     "TunnelChecksum", "VirtualIp", "VirtualRoute", "VirtualRule", "VirtualService", "VrrpInstance", "VrrpPath",
     "Witnesses",
 ]  # fmt: skip

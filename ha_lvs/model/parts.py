@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ha_lvs.model.addresses import IPAddress
 from ha_lvs.model.election import Authentication, VrrpInstance
@@ -169,3 +169,51 @@ class DirectorPart:
     peer_link: PeerLink | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     sysctls: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServicesChange:
+    """What another config file means for a director that goes on, where it differs in services and their setting only.
+
+    Arguments:
+        config_digest: of the other file.
+        services: those that are new or different.
+        names: of all services, in the order of the file; one that is not among them is gone.
+        on_stop, reconcile_interval_s, timeouts, sysctls: as in `DirectorPart`.
+    """
+
+    config_digest: str
+    services: tuple[VirtualService, ...]
+    names: tuple[str, ...]
+    on_stop: OnStop
+    reconcile_interval_s: float
+    timeouts: Timeouts
+    sysctls: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def between(cls, before: DirectorPart, after: DirectorPart) -> ServicesChange | None:
+        """What leads from one part to another; None where more differs than this can say."""
+        known = {each.name: each for each in before.services}
+        change = cls(
+            after.config_digest,
+            tuple(each for each in after.services if known.get(each.name) != each),
+            tuple(each.name for each in after.services),
+            after.on_stop,
+            after.reconcile_interval_s,
+            after.timeouts,
+            after.sysctls,
+        )
+        return change if change.on(before) == after else None
+
+    def on(self, part: DirectorPart) -> DirectorPart:
+        """The part after the change."""
+        services = {each.name: each for each in (*part.services, *self.services)}
+        return replace(
+            part,
+            config_digest=self.config_digest,
+            services=tuple(services[name] for name in self.names),
+            on_stop=self.on_stop,
+            reconcile_interval_s=self.reconcile_interval_s,
+            timeouts=self.timeouts,
+            sysctls=self.sysctls,
+        )

@@ -18,7 +18,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ha_lvs.peer import session
@@ -105,6 +105,13 @@ class Link:
             config_digest=peer.config_digest,
             detail=self._best().session.doubt,
         )
+
+    def follows(self, config_digest: str) -> None:
+        """The peer has said that it follows another config file from now on."""
+        for connection in self._connections:
+            peer = connection.session.peer
+            if peer is not None:
+                connection.session.peer = replace(peer, config_digest=config_digest)
 
     def send(self, kind: str, body: dict[str, Any]) -> bool:
         """Sends a message; says whether it was taken, which does not say that it arrives.

@@ -53,6 +53,10 @@ class Pools:
         self._said: dict[str, bool] = {}
         self._started = now
 
+    def follow(self, services: Iterable[VirtualService]) -> None:
+        """Judges other services from now on; which ones an election depends on stays."""
+        self._servers = {each.name: [server.endpoint for server in each.servers] for each in services}
+
     # -------------------------------------------------------------------------------------------- ours
 
     def verdict(self, endpoint: Endpoint, state: ServerState) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Address, ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ha_lvs.daemon import memory
 from ha_lvs.daemon.channel import (
     FRAMES,
     Channel,
     EndpointState,
+    Follow,
     Hello,
     InstanceState,
     LogRecord,
@@ -28,8 +32,11 @@ from ha_lvs.model import (
     CheckType,
     ElectorPart,
     Endpoint,
+    OnStop,
     Role,
     ServerState,
+    ServicesChange,
+    Timeouts,
     VirtualIp,
     VrrpInstance,
 )
@@ -72,6 +79,30 @@ def test_frames_keep_their_order_and_their_bounds(channels: tuple[Channel, Chann
     assert right.receive() == []
 
 
+def test_a_descriptor_goes_beside_the_frame_that_it_belongs_to(channels: tuple[Channel, Channel]) -> None:
+    left, right = channels
+    change = ServicesChange("abc", (), ("web",), OnStop.KEEP, 30.0, Timeouts(udp=5), (("conn_reuse_mode", 0),))
+    ours = memory.write("services", change)
+    left.send(Hello())
+    left.send(Follow(), ours)
+    left.send(Stop())
+    os.close(ours)
+    first, follow, last = right.receive()
+    assert (first, last) == (Hello(), Stop())
+    assert memory.read(ServicesChange, follow.fd) == change
+
+
+def test_a_descriptor_that_nobody_asked_for_is_closed(channels: tuple[Channel, Channel]) -> None:
+    left, right = channels
+    ours = memory.write("services", [])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        left.send(Hello(), ours)
+    assert right.receive() == [Hello()] * 20
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    os.close(ours)
+
+
 def test_a_reader_that_is_gone_is_noticed_and_harms_nobody(channels: tuple[Channel, Channel]) -> None:
     left, right = channels
     right.close()
@@ -102,7 +133,7 @@ def test_noise_is_refused(data: bytes) -> None:
     )
 )
 def test_a_frame_of_the_wrong_shape_is_refused(data: object) -> None:
-    for name in set(FRAMES) - {"Hello", "Stop", "Alive", "Ready"}:
+    for name in set(FRAMES) - {"Hello", "Stop", "Alive", "Ready", "Follow"}:
         with pytest.raises(ChannelError):
             from_json(FRAMES[name], data)
 

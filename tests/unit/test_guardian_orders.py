@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ha_lvs.daemon.channel import from_json, to_json
-from ha_lvs.daemon.orders import Orders, changes, for_the_elector, needs_restart, read
+from ha_lvs.daemon.orders import Orders, changes, for_the_elector, needs_restart, read, services_only
 from ha_lvs.errors import ConfigError
 
 Change = Callable[[dict[str, Any]], object]
@@ -201,3 +201,42 @@ def test_a_key_file_that_others_can_read_refuses_the_start(tmp_path: Path) -> No
 def test_orders_come_through_to_the_next_program_as_they_are(tmp_path: Path) -> None:
     given = with_keys(tmp_path / "c.yml", SECRETS)
     assert from_json(Orders, to_json(given)) == given
+
+
+def another_service(data: dict[str, Any]) -> None:
+    data["services"].append({**data["services"][0], "name": "alt", "listen": "10.9.0.100:81/tcp"})
+
+
+@pytest.mark.parametrize(
+    ("change", "services"),
+    [
+        (web(scheduler="wlc"), ["web"]),
+        (web(servers=["10.9.0.21"]), ["web"]),
+        (another_service, ["alt"]),
+        (lambda data: data.update(ipvs={"reconcile": "5s", "on_stop": "remove"}), []),
+    ],
+)
+def test_the_director_is_told_of_services_alone(tmp_path: Path, change: Change, services: list[str]) -> None:
+    before, after = orders(tmp_path / "before.yml"), orders(tmp_path / "after.yml", change)
+    told = services_only(before, after)
+    assert told is not None
+    assert [each.name for each in told.services] == services
+    assert told.on(before.director) == after.director
+    back = services_only(after, before)
+    assert back is not None
+    assert back.on(after.director) == before.director
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edge(interval="250ms"),
+        lambda data: data.update(services=[]),
+        lambda data: data.update(log={"level": "debug"}),
+        lambda data: data.update(peer_link={"enabled": True, "port": 9000}),
+        lambda data: data.update(connection_sync={"interface": "e0", "id": 7}),
+    ],
+)
+def test_what_is_more_than_services_takes_other_processes(tmp_path: Path, change: Change) -> None:
+    before, after = orders(tmp_path / "before.yml"), orders(tmp_path / "after.yml", change)
+    assert services_only(before, after) is None
