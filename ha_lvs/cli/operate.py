@@ -231,8 +231,11 @@ def cleanup(
     from ha_lvs.observe import logs  # after what cannot wait
 
     logs.configure("info", by="cleanup")
-    for event in done.events:
+    journal_only = logs.to_the_journal()  # as ExecStopPost= of the unit
+    for event in done.for_the_journal() if journal_only else done.events:
         logs.from_record(event, by="cleanup")
+    if journal_only:
+        raise typer.Exit(1 if done.failures else 0)
     for warning in done.warnings:
         typer.echo(f"ha-lvs: {warning}", err=True)
     for each in done.withdrawn:

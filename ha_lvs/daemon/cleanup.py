@@ -66,6 +66,12 @@ class Cleaned:
     failures: list[str] = field(default_factory=list)
     events: list[LogRecord] = field(default_factory=list)
 
+    def for_the_journal(self) -> list[LogRecord]:
+        """All of it as events, for where nobody reads but the journal."""
+        left_out = [LogRecord("warning", "cleanup incomplete", {"detail": each}) for each in self.warnings]
+        failed = [LogRecord("error", "cleanup incomplete", {"detail": each}) for each in self.failures]
+        return [*self.events, *left_out, *failed]
+
 
 def clean(runtime_dir: Path, config: Path | None, node: str | None, *, services: bool = False) -> Cleaned:
     """Withdraws what the last run with this runtime directory, and the config file, may hold on this machine.

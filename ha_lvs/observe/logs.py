@@ -87,6 +87,11 @@ def configure(
     root.setLevel(max(LEVELS.get(level, 20), logging.WARNING))
 
 
+def to_the_journal() -> bool:
+    """Whether entries go to the journal, with their fields, rather than to a stream as lines."""
+    return _sink.to_the_journal
+
+
 def from_record(record: Record, *, by: str = "") -> None:
     """Logs what another process sent as a `LogRecord` frame.
 
@@ -128,6 +133,11 @@ class _Sink:
                 self._journal = journal.Journal(journal_path)
             except OSError:
                 self._journal = None
+
+    @property
+    def to_the_journal(self) -> bool:
+        """Whether entries go to the journal."""
+        return self._journal is not None
 
     def close(self) -> None:
         """Lets go of the journal's socket; the stream belongs to the caller."""

@@ -252,6 +252,17 @@ EVENTS = (
         documentation=VRRP,
     ),
     Event(
+        phrase="cleanup incomplete",
+        message_id="1265b26ded3f4e578b1d24694e904e68",
+        levels=("warning", "error"),
+        subject="Not all that a dead director left behind was cleaned up",
+        happened="What was left out, or could not be done: @HA_LVS_DETAIL@.",
+        follows="The rest was done. A virtual IP with a lease is removed by the kernel when the lease ends.",
+        remedy='Look with "ip address" for addresses that this node should not have, and delete them.',
+        fields=("detail",),
+        documentation=VRRP,
+    ),
+    Event(
         phrase="services removed by cleanup",
         message_id="6e6a3897a4e04d619feb3a825588f5f2",
         levels=("notice",),
