@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import election, figures
+from tests.bench import election, figures, ipvs
 
-GROUPS = {"election": election.figures}
+GROUPS = {"election": election.figures, "ipvs": ipvs.figures}
 
 
 def main() -> int:
