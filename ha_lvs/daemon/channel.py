@@ -13,16 +13,12 @@ Rules that hold here:
 from __future__ import annotations
 
 import dataclasses
-import enum
-import functools
 import json
 import os
 import socket
-import types
-import typing
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ChannelError
 from ha_lvs.model import Endpoint, IPAddress, Role, ServerState
 
@@ -324,69 +320,6 @@ FRAMES: dict[str, type] = {
         TrackState, WitnessState, Duplicate, SyncState, PeersFound, Ready, Follow, Followed, InstanceEstate,
     )
 }  # fmt: skip
-
-# ---------------------------------------------------------------------------------- values <-> JSON
-
-
-def to_json(value: Any) -> Any:
-    """The JSON shape of a value out of `ha_lvs.model` or `FRAMES`."""
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, (IPv4Address, IPv6Address, IPv4Network, IPv6Network)):
-        return str(value)
-    if isinstance(value, (tuple, list)):
-        return [to_json(item) for item in value]
-    if isinstance(value, dict):
-        return {key: to_json(item) for key, item in value.items()}
-    return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-
-
-def from_json(kind: type[T], data: Any) -> T:
-    """The value of type `kind` whose JSON shape is `data`.
-
-    Errors: ChannelError when the data does not fit the type.
-    """
-    try:
-        return typing.cast("T", _build(kind, data))
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as problem:
-        raise ChannelError(f"a frame does not fit {kind.__name__}: {problem}") from problem
-
-
-@functools.cache
-def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """The types of a dataclass's fields, and those that have a default: an earlier release may not know them."""
-    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
-    fields = dataclasses.fields(kind)
-    optional = {each.name for each in fields if (each.default, each.default_factory) != (missing, missing)}
-    return {each.name: hints[each.name] for each in fields}, frozenset(optional)
-
-
-def _build(kind: Any, data: Any) -> Any:
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        if data is None:
-            return None
-        options = [option for option in typing.get_args(kind) if option is not type(None)]
-        if set(options) == {IPv4Address, IPv6Address}:
-            return ip_address(data)
-        if set(options) == {IPv4Network, IPv6Network}:
-            return ip_network(data)
-        return _build(options[0], data) if len(options) == 1 else data
-    if origin is tuple:
-        item = typing.get_args(kind)[0]
-        return tuple(_build(item, each) for each in data)
-    if origin is dict or kind is Any:
-        return data
-    if kind in (IPv4Address, IPv6Address) or issubclass(kind, enum.Enum):
-        return kind(data)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints, optional = _fields(kind)
-        wanted = {name: hint for name, hint in hints.items() if name in data or name not in optional}
-        return kind(**{name: _build(hint, data[name]) for name, hint in wanted.items()})
-    return float(data) if kind is float else data
-
 
 # ------------------------------------------------------------------------------------------ the channel
 

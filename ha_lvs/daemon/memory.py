@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any, TypeVar
 
-from ha_lvs.daemon.channel import from_json, to_json
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ChannelError
 
 T = TypeVar("T")

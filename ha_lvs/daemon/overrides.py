@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ha_lvs import files
-from ha_lvs.daemon.channel import from_json, to_json
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ChannelError, PlatformError
 from ha_lvs.model import DestinationKey, Override
 

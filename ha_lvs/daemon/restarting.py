@@ -32,9 +32,10 @@ from typing import Any
 
 from ha_lvs import __version__
 from ha_lvs.daemon import memory, orders
-from ha_lvs.daemon.channel import InstanceState, from_json, to_json
+from ha_lvs.daemon.channel import InstanceState
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.patience import PROBE_S
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ChannelError, HaLvsError, PlatformError
 
 PROTOCOL = 1

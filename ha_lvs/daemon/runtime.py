@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ha_lvs import files
-from ha_lvs.daemon.channel import from_json, to_json
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ChannelError, PlatformError
 from ha_lvs.model import ElectorPart
 

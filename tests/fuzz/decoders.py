@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Any
 
 import ha_lvs.wire
-from ha_lvs.daemon import channel
+from ha_lvs.daemon import channel, shapes
 from ha_lvs.errors import ChannelError, WireError
 from ha_lvs.model import (
     Authentication,
@@ -225,7 +225,7 @@ def _frames() -> Iterator[bytes]:
         channel.InstanceEstate("edge", {"machine": [1, 2, {"a": None}]}),
         channel.ForgetEndpoints(()),
     ):
-        yield json.dumps([type(frame).__name__, channel.to_json(frame)]).encode()
+        yield json.dumps([type(frame).__name__, shapes.to_json(frame)]).encode()
 
 
 def _neighbour_advertisements() -> Iterator[bytes]:
@@ -256,7 +256,7 @@ def _long_route_message(length: int) -> bytes:
 
 def _long_frame(length: int) -> bytes:
     frame = channel.PeersFound((SOURCE[4],) * (length // 14))
-    return json.dumps([type(frame).__name__, channel.to_json(frame)]).encode()
+    return json.dumps([type(frame).__name__, shapes.to_json(frame)]).encode()
 
 
 def _long_record(length: int) -> bytes:

@@ -22,10 +22,9 @@ from ha_lvs.daemon.channel import (
     Stop,
     WatchEndpoints,
     decode,
-    from_json,
     pair,
-    to_json,
 )
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ChannelError
 from ha_lvs.model import (
     Check,

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ha_lvs.config.loader import load, loads
 from ha_lvs.config.parts import attendant_part, director_part, elector_part
 from ha_lvs.config.schema import json_schema
-from ha_lvs.daemon.channel import from_json, to_json
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ConfigError, Problem
 from ha_lvs.model import (
     AttendantPart,

@@ -11,7 +11,7 @@ import pytest
 from ha_lvs.config.durations import Duration
 from ha_lvs.config.loader import load
 from ha_lvs.config.parts import director_part, elector_part, lease_s
-from ha_lvs.daemon.channel import from_json, to_json
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ConfigError
 from tests.unit.configs import DATA, PAIR, changed, complaints, config_of, instance, one, refused, service
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ha_lvs.daemon.channel import from_json, to_json
 from ha_lvs.daemon.orders import Orders, changes, for_the_elector, needs_restart, read, services_only
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ConfigError
 
 Change = Callable[[dict[str, Any]], object]

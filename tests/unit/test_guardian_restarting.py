@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from ha_lvs.daemon import memory
-from ha_lvs.daemon.channel import InstanceState, to_json
+from ha_lvs.daemon.channel import InstanceState
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.restarting import PROTOCOL, Legacy, end_unknown, execute, probe, program, take_over
+from ha_lvs.daemon.shapes import to_json
 from ha_lvs.errors import PlatformError
 from ha_lvs.model import AttendantPart, DirectorPart, ElectorPart, OnStop, Role, VirtualIp, VrrpInstance
 from tests.pairs import config, write
