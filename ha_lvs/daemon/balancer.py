@@ -12,7 +12,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,9 @@ from ha_lvs.model import (
     SyncState,
     VirtualService,
 )
-from ha_lvs.plan.desired import KernelState, desired_services, desired_sync
+from ha_lvs.plan.desired import KernelState, desired_services, desired_sync, service_entry
 from ha_lvs.plan.diff import diff
+from ha_lvs.plan.leaving import Farewell, candidates, farewell
 from ha_lvs.plan.pool import Pool, Standing, state_of
 from ha_lvs.plan.steps import DeleteService, StartSync, Step, StepFailure
 
@@ -99,6 +100,7 @@ class Balancer:
         self._risen: dict[tuple[str, DestinationKey], float] = {}
         self._pools: dict[str, Pool] = {}
         self._touched: set[str] = set()
+        self._leaving: dict[str, Farewell] = {}  # by service
         self._gone: set[ServiceKey] = set()  # of services that the config has no more
         self._settings_changed = False
         self._part = part
@@ -185,7 +187,7 @@ class Balancer:
         """
         actual = self._ipvs.read()
         self._forget_what_happened()
-        entries, quorums = self._wanted(self._part.services)
+        entries, quorums = self._wanted(self._part.services, actual.services)
         part = self._part
         settled = len(self.roles) >= len(part.instances)  # else the elector has not spoken: leave the daemons alone
         sync = desired_sync(part.sync, self.roles.values()) if settled else actual.sync
@@ -201,14 +203,14 @@ class Balancer:
         now = time.monotonic()
         services += (
             self._services[name]
-            for name, pool in self._pools.items()
-            if pool.changes_at is not None and pool.changes_at <= now and name not in self._touched
+            for name, moment in self._moments()
+            if moment <= now and name in self._services and name not in self._touched
         )
         found = self._ipvs.read_services({*(each.service.key for each in services), *self._gone})
         settings = self._settings_changed
         actual = self._ipvs.with_settings(KernelState(found)) if settings else KernelState(found)
         self._forget_what_happened()
-        entries, quorums = self._wanted(services)
+        entries, quorums = self._wanted(services, found)
         wanted = KernelState(entries)
         if settings:
             wanted = replace(wanted, timeouts=self._part.timeouts, sysctls=dict(self._part.sysctls))
@@ -229,8 +231,14 @@ class Balancer:
         self.roles = {instance.name: Role.INITIALIZE for instance in self._part.instances}
         return self.reconcile()
 
-    def _wanted(self, services: Iterable[VirtualService]) -> tuple[dict[ServiceKey, ServiceEntry], list[QuorumChange]]:
-        """What the kernel should have of these services, and whose quorum changed."""
+    def _wanted(
+        self, services: Iterable[VirtualService], found: Mapping[ServiceKey, ServiceEntry]
+    ) -> tuple[dict[ServiceKey, ServiceEntry], list[QuorumChange]]:
+        """What the kernel should have of these services, and whose quorum changed.
+
+        Arguments:
+            found: what it has of them.
+        """
         before = {name: pool.quorum for name, pool in self._pools.items()}
         health = {endpoint: verdict.state for endpoint, verdict in self._verdicts.items()}
         now = time.monotonic()
@@ -239,14 +247,40 @@ class Balancer:
         self._pools.update(pools)
         for name in self._pools.keys() - self._services.keys():
             del self._pools[name]
-        moments = (pool.changes_at for pool in self._pools.values() if pool.changes_at is not None)
-        self.changes_at = min(moments, default=None)
+        for each in services:
+            entries[each.service.key] = self._with_those_that_leave(each, entries[each.service.key], found, now)
+        self.changes_at = min((moment for _, moment in self._moments()), default=None)
         changes = [
             QuorumChange(name, pool.quorum, pool.strength, pool.sorry)
             for name, pool in pools.items()
             if pool.quorum != before.get(name, True)
         ]
         return entries, changes
+
+    def _with_those_that_leave(
+        self, service: VirtualService, wanted: ServiceEntry, found: Mapping[ServiceKey, ServiceEntry], now: float
+    ) -> ServiceEntry:
+        down = {server.destination.key for server in service.servers if self._state(server) is not ServerState.UP}
+        leaving = candidates(wanted, found.get(service.service.key), down)
+        if not leaving:
+            self._leaving.pop(service.name, None)
+            return wanted
+        key = service.service.key
+        counts = self._ipvs.read_services_with_counts([key])[1]
+        active = {each.key: counts[key, each.key].active for each in leaving if (key, each.key) in counts}
+        before = self._leaving.pop(service.name, None)
+        stays = farewell(leaving, active, before.since if before else {}, self._part.drain_s, now)
+        if stays.destinations:
+            self._leaving[service.name] = stays
+        return service_entry(wanted.service, (*wanted.destinations, *stays.destinations))
+
+    def _moments(self) -> Iterator[tuple[str, float]]:
+        """When something changes by itself, by service: a slow start, or a server that may be gone by then."""
+        for name, pool in self._pools.items():
+            if pool.changes_at is not None:
+                yield name, pool.changes_at
+        for name, stays in self._leaving.items():
+            yield name, stays.look_at
 
     def _apply(self, wanted: KernelState, actual: KernelState, quorums: list[QuorumChange]) -> Outcome:
         owned = self.ownership.services
@@ -318,6 +352,7 @@ class Balancer:
             "quorum": None if pool is None else pool.quorum,
             "strength": 0 if pool is None else pool.strength,
             "sorry": pool is not None and pool.sorry,
+            "leaving": [str(key) for key in (self._leaving[each.name].since if each.name in self._leaving else ())],
             "servers": servers,
         }
 

@@ -154,6 +154,7 @@ class DirectorPart:
         on_stop: what to leave behind.
         timeouts: of connections, as far as they are set.
         sysctls: names under net.ipv4.vs with the values that they are to have.
+        drain_s: how long a server that the config has no more may go on serving the connections that it has.
         reconcile_interval_s: seconds between two looks at the kernel for drift.
         peer_link: the link to the other director, or None.
     """
@@ -169,6 +170,7 @@ class DirectorPart:
     peer_link: PeerLink | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     sysctls: tuple[tuple[str, int], ...] = ()
+    drain_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ class ServicesChange:
         config_digest: of the other file.
         services: those that are new or different.
         names: of all services, in the order of the file; one that is not among them is gone.
-        on_stop, reconcile_interval_s, timeouts, sysctls: as in `DirectorPart`.
+        on_stop, reconcile_interval_s, timeouts, sysctls, drain_s: as in `DirectorPart`.
     """
 
     config_digest: str
@@ -189,6 +191,7 @@ class ServicesChange:
     reconcile_interval_s: float
     timeouts: Timeouts
     sysctls: tuple[tuple[str, int], ...]
+    drain_s: float = 60.0
 
     @classmethod
     def between(cls, before: DirectorPart, after: DirectorPart) -> ServicesChange | None:
@@ -202,6 +205,7 @@ class ServicesChange:
             after.reconcile_interval_s,
             after.timeouts,
             after.sysctls,
+            after.drain_s,
         )
         return change if change.on(before) == after else None
 
@@ -216,4 +220,5 @@ class ServicesChange:
             reconcile_interval_s=self.reconcile_interval_s,
             timeouts=self.timeouts,
             sysctls=self.sysctls,
+            drain_s=self.drain_s,
         )
