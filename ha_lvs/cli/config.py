@@ -30,7 +30,7 @@ def check(config: ConfigFile) -> None:
     for service in found.services:
         servers = len(service.servers)
         typer.echo(
-            f"service {service.name}: {service.listen}, {service.scheduler}, {service.forwarding.value},"
+            f"service {service.name}: {service.listen}, {service.scheduler.name}, {service.forwarding.value},"
             f" {servers} server{'' if servers == 1 else 's'}"
         )
     typer.echo(f"digest {found.digest}")

@@ -29,7 +29,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from ha_lvs.config import durations, networks, programs, values
 from ha_lvs.config.durations import Duration
-from ha_lvs.model import Forwarding, IPAddress, IPNetwork, ServiceKey
+from ha_lvs.model import Forwarding, IPAddress, IPNetwork
 
 
 class FileModel(BaseModel):
@@ -194,20 +194,12 @@ def expand_command(value: object) -> object:
     return {"command": value} if isinstance(value, (str, list)) else value
 
 
-def expand_server(value: object) -> object:
-    if isinstance(value, dict):
-        return value
-    address, port = values.address_port(value)
-    return {"address": str(address)} if port is None else {"address": str(address), "port": port}
-
-
 STRING = {"type": "string"}
 ADDRESS_JSON = {"anyOf": [{"type": "string", "format": "ipv4"}, {"type": "string", "format": "ipv6"}]}
 COMMAND_JSON = {"anyOf": [{"type": "array", "items": STRING, "minItems": 1}, STRING]}
 
 Name = Annotated[str, Checked(values.name, {"type": "string", "pattern": values.NAME_PATTERN})]
 InterfaceName = Annotated[str, Checked(values.interface, {"type": "string", "pattern": values.INTERFACE_PATTERN})]
-Host = Annotated[IPv4Address, Checked(values.ipv4, {"type": "string", "format": "ipv4"})]
 Group = Annotated[IPv4Address, Checked(values.multicast_group, {"type": "string", "format": "ipv4"})]
 Address = Annotated[IPAddress, Checked(networks.address, ADDRESS_JSON)]
 NodeAddress = Annotated[IPAddress, Checked(networks.node_address, ADDRESS_JSON)]
@@ -233,7 +225,6 @@ User = Annotated[str, Checked(programs.user, STRING)]
 FilePath = Annotated[str, Checked(programs.file_path, {"type": "string", "pattern": "^/"})]
 Program = Annotated[str, Checked(programs.program, {"type": "string", "maxLength": programs.COMM_BYTES})]
 Weight = Annotated[int, Checked(programs.weight, {"type": "integer", "minimum": -253, "maximum": 253})]
-Listen = Annotated[ServiceKey, Checked(values.listen, {"type": "string", "pattern": r"^.+:[0-9]+/(tcp|udp|sctp)$"})]
 Flag = Annotated[bool, Checked(values.flag, {"type": "boolean"})]
 Port = Annotated[int, number(1, 65535)]
 Priority = Annotated[int, number(1, 255)]

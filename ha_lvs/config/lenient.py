@@ -2,6 +2,7 @@
 
 Rules that hold here:
 * Nothing is raised. What cannot be understood is None or left out: the schema has complained about it.
+* What the schema has understood already may stand in the data as its model, and is not read again.
 """
 
 from __future__ import annotations
@@ -39,15 +40,22 @@ def children(value: object, *path: str | int) -> Iterator[tuple[Path, Any]]:
 
 def get(value: object, key: str, default: Any = None) -> Any:
     """A mapping's value; the default for anything else."""
+    if isinstance(value, BaseModel):
+        return getattr(value, key, default)
     return value.get(key, default) if isinstance(value, dict) else default
 
 
-def twice(found: list[tuple[Path, T]], message: str) -> Iterator[Found]:
-    """A problem for every value that came before; the message takes the value and the first path."""
+def says(value: object, key: str) -> bool:
+    """Whether a key of a mapping is written."""
+    return key in (value.model_fields_set if isinstance(value, BaseModel) else value if isinstance(value, dict) else ())
+
+
+def twice(found: list[tuple[Path, T]], message: str, where: Callable[[Path], str] = dotted) -> Iterator[Found]:
+    """A problem for every value that came before; the message takes the value and the first path by `where`."""
     first: dict[T, Path] = {}
     for path, value in found:
         if value in first:
-            yield path, message.format(value, dotted(first[value]))
+            yield path, message.format(value, where(first[value]))
         else:
             first[value] = path
 
@@ -62,6 +70,8 @@ def field(model: type[BaseModel], value: object, name: str) -> Any:
 
     Gives its default where the mapping does not have it, and None where it has something wrong.
     """
+    if isinstance(value, model):
+        return getattr(value, name)
     known = model.model_fields[name]
     key = known.alias or name
     if not isinstance(value, dict) or (key not in value and known.is_required()):

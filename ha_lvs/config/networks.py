@@ -6,6 +6,7 @@ with a sentence that has the value found and the remedy.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
@@ -47,6 +48,11 @@ def ipv6(value: object, example: str = "fd00:9::11") -> IPv6Address:
     """An IPv6 address of one host."""
     if not isinstance(value, str):
         raise ValueError(f"{values.shown(value)} is not an address; write one like {example}")
+    return _host(value, example)
+
+
+@functools.lru_cache(maxsize=values.REMEMBERED)
+def _host(value: str, example: str) -> IPv6Address:
     found = _ipv6(value, example)
     if found.is_multicast or found.is_unspecified or found.is_loopback:
         raise ValueError(f"{found} is not the address of one host; write one like {example}")

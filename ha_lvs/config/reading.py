@@ -71,37 +71,53 @@ def reads(content: bytes, source: str, schema: Schema[M]) -> tuple[M, tree.Tree]
     Errors: ConfigError with every problem, sorted by place.
     """
     found = tree.parse(content)
-    problems = [_problem(source, fault.place, fault.path, fault.message) for fault in found.faults]
-    if found.empty:
-        problems.append(Problem(source, 1, 1, tree.TOP, f"the file is empty; it needs at least {schema.needs}"))
-    elif found.data is None and problems:
-        pass
-    elif not isinstance(found.data, dict):
-        message = f"expected a mapping ({schema.example}), found {values.shown(found.data)}; see `{schema.verb}`"
-        problems.append(Problem(source, *found.place_of(())[1], tree.TOP, message))
-    else:
-        checked = _checked(found, found.data, source, schema, problems)
+    problems = faults(found, source, schema)
+    data = mapping_of(found)
+    if data is not None:
+        checked, wrong = validated(found, data, source, schema)
+        problems += wrong
+        problems += (located(found, source, *each) for each in schema.crosscheck(data))
         if checked is not None and not problems:
             return checked, found
     raise ConfigError(list(dict.fromkeys(problems)))
 
 
+def mapping_of(found: tree.Tree) -> dict[str, Any] | None:
+    """The mapping that a file should be, or None."""
+    return found.data if isinstance(found.data, dict) else None
+
+
+def faults(found: tree.Tree, source: str, schema: Schema[Any]) -> list[Problem]:
+    """What is wrong with a file as YAML, or with its being no mapping."""
+    problems = [_problem(source, fault.place, fault.path, fault.message) for fault in found.faults]
+    if found.empty:
+        problems.append(Problem(source, 1, 1, tree.TOP, f"the file is empty; it needs at least {schema.needs}"))
+    elif not (found.data is None and problems) and not isinstance(found.data, dict):
+        message = f"expected a mapping ({schema.example}), found {values.shown(found.data)}; see `{schema.verb}`"
+        problems.append(Problem(source, *found.place_of(())[1], tree.TOP, message))
+    return problems
+
+
+def validated(found: tree.Tree, data: dict[str, Any], source: str, schema: Schema[M]) -> tuple[M | None, list[Problem]]:
+    """What a file says by the schema, or every single value that is wrong.
+
+    Arguments:
+        found: has the places.
+        data: the file's, in which models may stand for what was understood before.
+    """
+    try:
+        return schema.model.model_validate(data), []
+    except ValidationError as problem:
+        wrong = complaints.describe(problem, schema.model, schema.verb, schema.later)
+        return None, [located(found, source, path, message, key=key) for path, key, message in wrong]
+
+
+def located(found: tree.Tree, source: str, path: tree.Path, message: str, *, key: bool = False) -> Problem:
+    """A problem at a path of a file."""
+    where, place = found.place_of(path, key)
+    return _problem(source, place, where, message)
+
+
 def _problem(source: str, place: tree.Place, path: tree.Path, message: str) -> Problem:
     """A problem on one line, without control characters: keys and values are quoted from the file."""
     return Problem(source, *place, values.printable(tree.dotted(path)), values.printable(message))
-
-
-def _checked(
-    found: tree.Tree, data: dict[str, object], source: str, schema: Schema[M], problems: list[Problem]
-) -> M | None:
-    checked = None
-    try:
-        checked = schema.model.model_validate(data)
-    except ValidationError as problem:
-        for path, key, message in complaints.describe(problem, schema.model, schema.verb, schema.later):
-            where, place = found.place_of(path, key)
-            problems.append(_problem(source, place, where, message))
-    for path, message in schema.crosscheck(data):
-        where, place = found.place_of(path)
-        problems.append(_problem(source, place, where, message))
-    return checked

@@ -6,15 +6,18 @@ Rules that hold here:
 * A plain scalar is null, true/false, a whole decimal number or text, and nothing else. YAML 1.1's other
   guesses (`off` is false, `12:30` is 750, `010` is 8, `2024-01-01` is a date) have surprised enough operators.
 * Keys are always text, as written.
+* A place is looked for only when there is something to say of it: good files, however large, never ask.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
+from yaml.resolver import BaseResolver
 
 Path = tuple[str | int, ...]
 """Where in the structure: keys and list indexes from the top."""
@@ -27,12 +30,46 @@ TOP = "(top level)"
 
 _MAX_VALUES = 1_000_000
 _MAX_DEPTH = 100
+_WORDS = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
+    word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
+}
+_NUMERIC = frozenset("-+0123456789")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")}
 
+_MERGE = _TAG + "merge"
+_PLAIN = ""
+"""The tag of a scalar without quotes and without a tag: what it is, `_Converter` decides."""
+
 # libyaml's parser is ten times as fast; it is missing only from unusual builds of PyYAML.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]  # whichever of the two there is
+    """Composes nodes without YAML 1.1's guesses at what they are, and not too deep: libyaml's composer recurses in C,
+    where too deep a file would end the process."""
+
+    _depth = 0
+
+    def resolve(self, kind: type[yaml.Node], value: object, implicit: Any) -> str:
+        """The tag of a node that has none."""
+        if kind is yaml.ScalarNode:
+            if implicit[0]:
+                return _MERGE if value == "<<" else _PLAIN
+            return _TAG + "str"
+        return str(BaseResolver.DEFAULT_SEQUENCE_TAG if kind is yaml.SequenceNode else BaseResolver.DEFAULT_MAPPING_TAG)
+
+    def descend_resolver(self, parent: yaml.Node | None, _: object) -> None:
+        """Called before a node is composed; the parent is the collection that it stands in."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH + 1:
+            mark = parent.start_mark if parent is not None else None
+            raise _TooDeep((mark.line + 1, mark.column + 1) if mark else (1, 1))
+
+    def ascend_resolver(self) -> None:
+        """Called after it."""
+        self._depth -= 1
 
 
 def dotted(path: Path) -> str:
@@ -55,24 +92,38 @@ class Tree:
 
     Arguments:
         data: dicts with text keys, lists, text, whole numbers, booleans, None.
-        values, keys: places of the values and of the keys, by path.
         faults: what is wrong with it as YAML.
         empty: whether there is no content at all.
+        text: what was parsed.
     """
 
     data: object = None
-    values: dict[Path, Place] = field(default_factory=dict)
-    keys: dict[Path, Place] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     empty: bool = False
+    text: str = ""
+    _root: yaml.Node | None = None
 
     def place_of(self, path: Path, key: bool = False) -> tuple[Path, Place]:
         """The place of a value (or of its key), with its path: the nearest one that exists."""
-        if key and path in self.keys:
-            return path, self.keys[path]
-        while path and path not in self.values:
-            path = path[:-1]
-        return path, self.values.get(path, (1, 1))
+        if self._root is None and not self.faults and not self.empty:
+            self._root = yaml.compose(self.text, Loader=_Loader)
+        node, found = self._root, path
+        if node is None:
+            return (), (1, 1)
+        for depth, part in enumerate(path):
+            named, inner = _child(node, part)
+            if inner is None:
+                found = path[:depth]
+                break
+            if key and named is not None and depth == len(path) - 1:
+                return path, _start(named)
+            node = inner
+        return found, _start(node)
+
+    def forget_places(self) -> None:
+        """Gives back the memory that places take; they are found again when they are asked for."""
+        if not self.faults:
+            self._root = None
 
 
 def parse(content: bytes) -> Tree:
@@ -86,11 +137,11 @@ def parse(content: bytes) -> Tree:
         tree.faults.append(Fault(_end_of(before), (), message))
         return tree
     try:
-        _refuse_depth(text)
         node = yaml.compose(text, Loader=_Loader)
         if node is None:
             tree.empty = True
         else:
+            tree.text, tree._root = text, node
             tree.data = _Converter(tree).convert(node, ())
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
@@ -121,33 +172,24 @@ class _TooDeep(Exception):
         self.place = place
 
 
-def _refuse_depth(text: str) -> None:
-    """Reads the flat events first: libyaml's composer recurses in C, where too deep a file ends the process."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                mark = event.start_mark
-                raise _TooDeep((mark.line + 1, mark.column + 1) if mark else (1, 1))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
 class _Converter:
-    """Nodes to data. An alias is converted anew at each use, because its paths differ; hence the limit."""
+    """Nodes to data. An alias is converted anew at each use, because what is in it is checked as often; hence the
+    limit."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._open: set[int] = set()
-        self._merging: set[int] = set()
         self._count = 0
 
     def convert(self, node: yaml.Node, path: Path) -> object:
+        """The data of a node.
+
+        Arguments:
+            path: of the collection that it stands in; only the nearest known one is needed for a fault.
+        """
         self._count += 1
         if self._count > _MAX_VALUES:
             raise _TooLarge
-        self._tree.values[path] = _start(node)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:
@@ -160,16 +202,15 @@ class _Converter:
             self._open.discard(id(node))
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> object:
-        text = str(node.value)
-        if node.tag not in _SCALAR_TAGS:
-            self._fault(node, path, f"the tag {node.tag} is not supported; remove it")
-        if node.style or node.tag == _TAG + "str":
-            return text
-        if text in ("", "~", "null", "Null", "NULL"):
-            return None
-        if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
-            return text.lower() == "true"
-        return int(text) if _INTEGER.fullmatch(text) else text
+        text: str = node.value
+        if node.tag != _PLAIN:
+            if node.tag not in _SCALAR_TAGS:
+                self._fault(node, path, f"the tag {node.tag} is not supported; remove it")
+            if node.style or node.tag == _TAG + "str":
+                return text
+        if text in _WORDS:
+            return _WORDS[text]
+        return int(text) if text[:1] in _NUMERIC and _INTEGER.fullmatch(text) else text
 
     def _list(self, node: yaml.Node, path: Path) -> list[object]:
         if node.tag != _TAG + "seq":
@@ -180,42 +221,72 @@ class _Converter:
         if node.tag != _TAG + "map":
             self._fault(node, path, f"the tag {node.tag} is not supported; remove it")
         data: dict[str, object] = {}
-        for key, value, merged in self._pairs(node, path):
+        first: dict[str, yaml.Node] = {}
+        for key, value, merged in _pairs(node, self._step):
             if not isinstance(key, yaml.ScalarNode):
                 self._fault(key, path, "a key that is not text; write a word before the ':'")
                 continue
-            name = str(key.value)
-            child = (*path, name)
+            if value is None:
+                message = "`<<` merges mappings only, and not into themselves; give it an alias"
+                self._fault(key, path, message)
+                continue
+            name: str = key.value
             if name not in data:
-                self._tree.keys[child] = _start(key)
-                data[name] = self.convert(value, child)
+                first[name] = key
+                data[name] = self.convert(value, (*path, name))
             elif not merged:
-                line, _ = self._tree.keys[child]
-                self._fault(key, child, f"duplicate key `{name}`, already given in line {line}; remove one")
+                line, _ = _start(first[name])
+                message = f"duplicate key `{name}`, already given in line {line}; remove one"
+                self._fault(key, (*path, name), message)
         return data
 
-    def _pairs(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
-        """Key, value and whether they were merged in. Merged ones come last: the mapping's own keys win,
-        whatever the order in the file, and of two sources the first."""
-        for key, value in node.value:
-            if key.tag != _TAG + "merge":
-                yield key, value, False
-        for key, value in node.value:
-            if key.tag != _TAG + "merge":
-                continue
-            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                self._count += 1
-                if self._count > _MAX_VALUES:
-                    raise _TooLarge
-                if not isinstance(source, yaml.MappingNode) or id(source) in self._merging:
-                    self._fault(key, path, "`<<` merges mappings only, and not into themselves; give it an alias")
-                    continue
-                self._merging.add(id(source))
-                yield from ((inner, found, True) for inner, found, _ in self._pairs(source, path))
-                self._merging.discard(id(source))
+    def _step(self) -> None:
+        self._count += 1
+        if self._count > _MAX_VALUES:
+            raise _TooLarge
 
     def _fault(self, node: yaml.Node, path: Path, message: str) -> None:
         self._tree.faults.append(Fault(_start(node), path, message))
+
+
+def _pairs(
+    node: yaml.MappingNode, step: Callable[[], None], merging: frozenset[int] = frozenset()
+) -> Iterator[tuple[yaml.Node, yaml.Node | None, bool]]:
+    """Key, value and whether they were merged in. Merged ones come last: the mapping's own keys win, whatever the
+    order in the file, and of two sources the first. There is no value where something cannot be merged.
+
+    Arguments:
+        step: called for every source, and may raise when there are too many.
+    """
+    merges = False
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            merges = True
+        else:
+            yield key, value, False
+    if not merges:
+        return
+    for key, value in node.value:
+        if key.tag != _MERGE:
+            continue
+        for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            step()
+            if not isinstance(source, yaml.MappingNode) or id(source) in merging:
+                yield key, None, True
+            else:
+                yield from ((inner, found, True) for inner, found, _ in _pairs(source, step, merging | {id(source)}))
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """The key and the value of a part of a collection; no value where it has none of that name."""
+    if isinstance(node, yaml.SequenceNode):
+        there = isinstance(part, int) and part < len(node.value)
+        return None, node.value[part] if there else None
+    if isinstance(node, yaml.MappingNode):
+        for key, value, _ in _pairs(node, lambda: None):
+            if value is not None and isinstance(key, yaml.ScalarNode) and key.value == part:
+                return key, value
+    return None, None
 
 
 def _start(node: yaml.Node) -> Place:

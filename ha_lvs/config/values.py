@@ -10,6 +10,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -18,9 +19,11 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from ha_lvs.config.durations import Duration
 from ha_lvs.config.durations import parse as parse_duration
-from ha_lvs.model import Protocol, ServiceKey
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+REMEMBERED = 2**17
+"""How many texts of addresses are not understood anew: what a large file names again and again, and after a reload."""
+
 INTERFACE_PATTERN = r"^[^\s/:]{1,15}$"
 
 
@@ -108,6 +111,14 @@ def name(value: object) -> str:
     return word
 
 
+def pattern(value: object) -> str:
+    """The name of a file, or a pattern of names, relative to the file that it stands in."""
+    word = text(value)
+    if not word.isprintable() or len(word) > 4096:
+        raise ValueError(f"{shown(word)} is no name of a file; write one like services.d/web.yml, or services.d/*.yml")
+    return word
+
+
 def interface(value: object) -> str:
     """The name of a network interface (the kernel's rule: at most 15 bytes, no space, '/' or ':')."""
     word = text(value)
@@ -135,6 +146,11 @@ def ipv4(value: object) -> IPv4Address:
     """An IPv4 address of one host."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not an address; write one like 10.9.0.11")
+    return _host(value)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _host(value: str) -> IPv4Address:
     address = _ipv4(value)
     if address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255"):
         raise ValueError(f"{address} is not the address of one host; write one like 10.9.0.11")
@@ -159,35 +175,6 @@ def ipv4_prefix(value: object) -> IPv4Interface:
     if slash and not (re.fullmatch(r"[0-9]{1,2}", length) and 1 <= int(length) <= 32):
         raise ValueError(f"{shown(value)} has no prefix length from 1 to 32 after the '/'; write {address[:40]}/32")
     return IPv4Interface((ipv4(address), int(length) if slash else 32))
-
-
-def listen(value: object) -> ServiceKey:
-    """What a service listens on: `10.9.0.100:80/tcp`."""
-    example = "10.9.0.100:80/tcp"
-    if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is no address, port and protocol; write them like {example}")
-    endpoint, slash, protocol = value.rpartition("/")
-    if not slash:
-        raise ValueError(f"{shown(value)} names no protocol; write {value[:40]}/tcp, or udp or sctp")
-    word = choice(protocol, "protocol", tuple(each.value for each in Protocol))
-    address, port = address_port(endpoint)
-    if port is None:
-        raise ValueError(f"{shown(value)} names no port; write it like {example}")
-    return ServiceKey(address, port, Protocol(word))
-
-
-def address_port(value: object) -> tuple[IPv4Address, int | None]:
-    """An address with or without a port: `10.9.0.21`, `10.9.0.21:8080`; the port is None if not given."""
-    if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is not an address; write one like 10.9.0.21 or 10.9.0.21:8080")
-    if value.count(":") > 1:
-        ipv4(value)  # says that IPv6 is not there yet, or that this is no address
-    address, colon, port = value.partition(":")
-    if not colon:
-        return ipv4(address), None
-    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise ValueError(f"{shown(port)} in {shown(value)} is not a port; write a whole number from 1 to 65535")
-    return ipv4(address), int(port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +226,7 @@ def _ipv4(value: str) -> IPv4Address:
         reason = _why_no_address(value)
         raise ValueError(f"{shown(value)} is not an address{reason}; write one like 10.9.0.11") from None
     if not isinstance(address, IPv4Address):
-        raise ValueError(f"{shown(value)} is an IPv6 address, which is not supported yet; give an IPv4 address")
+        raise ValueError(f"{shown(value)} is an IPv6 address; give an IPv4 address here")
     return address
 
 

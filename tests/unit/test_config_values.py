@@ -23,7 +23,7 @@ from tests.unit.configs import DATA, PAIR, changed, complaints, config_of, insta
     [
         (changed(cluster="a b"), ["1:10: cluster", "cannot be a name"]),
         (changed(nodes={}), ["nodes", "at least one"]),
-        (service(servers=["fd00::1"]), ["servers[0]", "IPv6", "not supported yet"]),
+        (service(servers=["fd00::1"]), ["servers[0]", "fd00::1 is IPv6", "only tun can carry"]),
         (changed(nodes={"lb1": {"address": "fd00:9::1%e0"}}), ["nodes.lb1.address", "'%'"]),
         (changed(nodes={"lb1": {"address": "::ffff:10.9.0.11"}}), ["nodes.lb1.address", "write 10.9.0.11"]),
         (changed(nodes={"lb1": {"address": "ff02::1"}}), ["nodes.lb1.address", "not the address of one host"]),

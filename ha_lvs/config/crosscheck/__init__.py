@@ -8,20 +8,23 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from ha_lvs.config.crosscheck import addresses, cluster, groups, instances, paths, routing, services, tracking
+from ha_lvs.config.crosscheck import addresses, cluster, groups, instances, listens, paths, routing, services, tracking
 from ha_lvs.config.crosscheck.view import view_of
 from ha_lvs.config.lenient import Found
+from ha_lvs.config.tree import Path, dotted
 
 
-def problems(data: dict[str, Any]) -> Iterator[Found]:
+def problems(data: dict[str, Any], where: Callable[[Path], str] = dotted, *, whole: bool = True) -> Iterator[Found]:
     """Every problem between fields.
 
     Arguments:
-        data: the file's plain data.
+        data: the file's plain data, with the services of all files.
+        where: how a path is told to people; a service may stand in another file.
+        whole: whether all services are in the data.
     """
-    view = view_of(data)
-    for room in (cluster, instances, paths, addresses, tracking, routing, groups, services):
+    view = view_of(data, where, whole=whole)
+    for room in (cluster, instances, paths, addresses, tracking, routing, groups, listens, services):
         yield from room.problems(view)

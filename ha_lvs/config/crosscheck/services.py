@@ -1,99 +1,174 @@
-"""Checks between the fields of virtual services, and of them with the virtual IPs."""
+"""Checks between the fields of a virtual service, and of services with each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from typing import Any
 
-from ha_lvs.config import durations, values
+from ha_lvs.config import lenient
+from ha_lvs.config.crosscheck import servers
 from ha_lvs.config.crosscheck.view import View
 from ha_lvs.config.lenient import Found, children, get, tried, twice
-from ha_lvs.config.tree import Path, dotted
-from ha_lvs.model import Protocol, ServiceKey
+from ha_lvs.config.schema.ipvs import Ipvs
+from ha_lvs.config.schema.listen import Listen
+from ha_lvs.config.schema.servers import Server, expand_server
+from ha_lvs.config.schema.services import OnDown, Persistence, QuorumEntry, SchedulerEntry, Service
+from ha_lvs.config.tree import Path
+from ha_lvs.model import FULL_PREFIX, HASHING_SCHEDULERS, Protocol
 
-_HTTP_ONLY = ("path", "host", "status")
-_DEFAULT_INTERVAL = "2s"
+SHARE_BY_WEIGHT = ("wrr", "wlc", "lblc", "lblcr", "sed", "nq", "twos")
+"""Schedulers under which a growing weight is a growing share. To rr, lc and dh any weight above 0 is the same; sh and
+mh would move other servers' clients with each step; fo takes the highest alone, and ovf reads it as connections."""
+
+LEAST_WEIGHT = 10
+"""From so much on a weight has steps to grow in."""
 
 
 def problems(view: View) -> Iterator[Found]:
-    """Every problem between those."""
-    carried = {vip.address for vip in view.vips}
-    names, listens = [], []
+    """Every problem of those."""
+    names: list[tuple[Path, str]] = []
+    synced = get(view.data, "connection_sync") is not None
+    switch = get(get(get(view.data, "ipvs"), "sysctls"), "expire_nodest_conn")
     for path, service in children(get(view.data, "services"), "services"):
         name = get(service, "name")
         if isinstance(name, str):
             names.append(((*path, "name"), name))
-        key = tried(values.listen, get(service, "listen"))
-        if key is not None:
-            at = (*path, "listen")
-            listens.append((at, key))
-            if key.address not in carried:
-                known = sorted(address for address in carried if isinstance(address, IPv4Address))[:5]
-                have = f" (there is {', '.join(map(str, known))})" if known else ""
+        listen = lenient.field(Service, service, "listen")
+        if listen is not None and not clear(listen):
+            listen = None
+        yield from servers.problems(path, service, listen, synced=synced)
+        yield from _scheduling(path, service, listen)
+        yield from _pool(path, service)
+        yield from _on_down(path, service, switch)
+    yield from twice(names, "service name '{}' is already used by {}; give each service its own", view.where)
+    yield from _ipvs(view)
+
+
+def clear(listen: Listen) -> bool:
+    """Whether its fields say one thing, so that more can be checked by it."""
+    versions = {each.first.version for each in listen.addresses}
+    return len(versions) == 1 if listen.addresses else listen.mark is not None
+
+
+def _scheduling(path: Path, service: object, listen: Listen | None) -> Iterator[Found]:
+    scheduler, persistence = (lenient.field(Service, service, name) for name in ("scheduler", "persistence"))
+    if isinstance(scheduler, SchedulerEntry) and scheduler.name not in HASHING_SCHEDULERS:
+        for word in ("fallback", "hash_port"):
+            if getattr(scheduler, word):
                 yield (
-                    at,
-                    (
-                        f"{key.address} is not a virtual IP of any instance{have}; add it to virtual_ips of an"
-                        " instance, or listen on one of them"
-                    ),
+                    (*path, "scheduler", word),
+                    f"{scheduler.name} does not hash, so it has no `{word}`; remove it, or take sh or mh",
                 )
-        yield from _check((*path, "check"), get(service, "check"), key)
-        yield from _servers(path, service, key)
-    yield from twice(names, "service name '{}' is already used by {}; give each service its own")
-    yield from twice(listens, "{} is already taken by {}; a service must have its own address, port and protocol")
+    if listen is None:
+        return
+    # A mark of the operator's own may be of any protocol.
+    protocols = listen.protocol or tuple(Protocol)
+    if lenient.field(Service, service, "one_packet") and Protocol.UDP not in protocols:
+        yield (
+            (*path, "one_packet"),
+            f"only datagrams of UDP can do without a connection, and this is {_named(protocols)}",
+        )
+    if listen.key is not None and not listen.key.mark and listen.key.port == 0 and get(service, "persistence") is None:
+        yield (
+            (*path, "listen"),
+            f"{listen.key}: the kernel takes port 0 (every port) of persistent services only; add `persistence`, or"
+            " write a mapping with `addresses` and `protocol` and without `ports`",
+        )
+    if not isinstance(persistence, Persistence):
+        return
+    full = FULL_PREFIX[listen.version]
+    if persistence.prefix is not None and persistence.prefix > full:
+        yield (
+            (*path, "persistence", "prefix"),
+            f"{persistence.prefix} is more than the {full} bits of an IPv4 address; write a number from 1 to {full}",
+        )
+    if persistence.engine and Protocol.UDP not in protocols:
+        yield (
+            (*path, "persistence", "engine"),
+            f"{persistence.engine} is looked for in UDP only, and this is {_named(protocols)}; remove it",
+        )
 
 
-def _servers(path: Path, service: object, key: ServiceKey | None) -> Iterator[Found]:
-    seen: dict[tuple[IPv4Address, int | None], Path] = {}
-    for at, server in children(get(service, "servers"), *path, "servers"):
-        if isinstance(server, dict):
-            address, port = tried(values.ipv4, server.get("address")), server.get("port")
-        else:
-            address, port = tried(values.address_port, server) or (None, None)
-        if address is None or not (port is None or isinstance(port, int)):
-            continue
-        own_port = port if port is not None else key.port if key else None
-        text = f"{address}:{own_port}" if own_port is not None else str(address)
-        if (address, own_port) in seen:
+def _named(protocols: tuple[Protocol, ...]) -> str:
+    return " and ".join(each.value for each in protocols)
+
+
+def _weights(path: Path, service: object) -> list[tuple[Path, int]]:
+    """The weight of every server that was understood, and where it is."""
+    found: list[tuple[Path, int]] = []
+    listed = get(service, "servers")
+    for index, value in enumerate(listed if isinstance(listed, list) else ()):
+        raw = value if isinstance(value, (dict, Server)) else tried(expand_server, value)
+        weight = lenient.field(Server, raw, "weight")
+        if weight is not None:
+            written = isinstance(value, Server) or (isinstance(raw, dict) and "weight" in raw)
+            found.append(((*path, "servers", index, *(("weight",) if written else ())), weight))
+    return found
+
+
+def _pool(path: Path, service: object) -> Iterator[Found]:
+    quorum = lenient.field(Service, service, "quorum")
+    slow_start = lenient.field(Service, service, "slow_start")
+    said = isinstance(quorum, QuorumEntry) and lenient.says(service, "quorum")
+    if not said and slow_start is None:
+        return
+    weights = _weights(path, service)
+    listed = get(service, "servers")
+    if said and isinstance(listed, list) and len(weights) == len(listed):
+        yield from _quorum((*path, "quorum"), quorum, [weight for _, weight in weights])
+    if slow_start is None:
+        return
+    scheduler = lenient.field(Service, service, "scheduler")
+    if isinstance(scheduler, SchedulerEntry) and scheduler.name not in SHARE_BY_WEIGHT:
+        yield (
+            (*path, "slow_start"),
+            f"{scheduler.name} does not share by weight, so a weight that grows starts nothing slowly; take one of"
+            f" {', '.join(SHARE_BY_WEIGHT)}, or remove it",
+        )
+        return
+    for at, weight in weights:
+        if 0 < weight < LEAST_WEIGHT:
             yield (
                 at,
-                f"server {text} is already in the service as {dotted(seen[address, own_port])}; remove one",
+                f"a weight of {weight} has no steps to grow in during the slow start; give every server of the service"
+                f" at least {LEAST_WEIGHT}: only the proportion counts",
             )
-        seen.setdefault((address, own_port), at)
-        forwarding = get(server, "forwarding") or get(service, "forwarding")
-        if key and own_port != key.port and forwarding in ("dr", "tun"):
-            port_path = (*at, "port") if isinstance(server, dict) else at
-            yield (
-                port_path,
-                (
-                    f"server {text}: {forwarding} forwarding cannot change the port, which is {key.port} for"
-                    " this service; remove the port or use nat"
-                ),
-            )
-        yield from _check((*at, "check"), get(server, "check"), key)
 
 
-def _check(path: Path, check: object, key: ServiceKey | None) -> Iterator[Found]:
-    if not isinstance(check, dict):
-        return
-    written = check.get("interval", _DEFAULT_INTERVAL)
-    interval, timeout = tried(durations.parse, written), tried(durations.parse, check.get("timeout"))
-    if interval is not None and timeout is not None and timeout > interval:
-        hint = "" if "interval" in check else " (the default)"
+def _quorum(at: Path, quorum: QuorumEntry, weights: list[int]) -> Iterator[Found]:
+    if quorum.hysteresis >= quorum.least:
         yield (
-            (*path, "timeout"),
-            (f"timeout {timeout} is longer than the interval {interval}{hint}; shorten it or lengthen the interval"),
+            (*at, "hysteresis"),
+            f"{quorum.hysteresis} is not less than `least`, which is {quorum.least}: the quorum would never be lost;"
+            " write a smaller number",
         )
-    kind = check.get("type")
-    if kind != "http":
-        for word in _HTTP_ONLY:
-            if word in check and (kind in ("tcp", "none") or kind is None):
-                yield (*path, word), f"`{word}` is for http checks only; add type: http or remove it"
-    if key and key.protocol is not Protocol.TCP and kind in ("tcp", "http") and check.get("port") is None:
+        return
+    best = sum(weights) if quorum.of == "weight" else sum(weight > 0 for weight in weights)
+    needed = quorum.least + quorum.hysteresis
+    if needed > best:
+        what = "weight" if quorum.of == "weight" else "server" if best == 1 else "servers"
+        total = f"{quorum.least} + {quorum.hysteresis}" if quorum.hysteresis else f"{needed}"
         yield (
-            (*path, "type"),
-            (
-                f"a {kind} check cannot use the {key.protocol.value} port of the service; give the check a port"
-                " of its own, or type: none"
-            ),
+            at,
+            f"{total} can never be reached with all servers up, which is {best} {what}; write less, or add servers",
+        )
+
+
+def _on_down(path: Path, service: object, switch: Any) -> Iterator[Found]:
+    if lenient.field(Service, service, "on_down") is not OnDown.EXPIRE:
+        return
+    at = (*path, "on_down")
+    if lenient.field(Service, service, "inhibit"):
+        yield at, "`inhibit` keeps a server that is down, so its connections never end; remove one of the two"
+    if switch == 0 and not isinstance(switch, bool):
+        yield at, "expire needs net.ipv4.vs.expire_nodest_conn, which `ipvs.sysctls` sets to 0; remove one of the two"
+
+
+def _ipvs(view: View) -> Iterator[Found]:
+    sysctls = get(get(view.data, "ipvs"), "sysctls")
+    ports = tried(lambda value: lenient.field(Ipvs, {"sysctls": value}, "sysctls"), sysctls)
+    if ports is not None and ports.sync_ports and ports.sync_ports & (ports.sync_ports - 1):
+        yield (
+            ("ipvs", "sysctls", "sync_ports"),
+            f"{ports.sync_ports} is not a power of two; write 1, 2, 4, 8, 16, 32 or 64",
         )

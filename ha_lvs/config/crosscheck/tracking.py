@@ -32,7 +32,7 @@ def problems(view: View) -> Iterator[Found]:
             for path, name, entry in named(get(track, kind), (*at, kind)):
                 yield from _tracked(kind, name, path, entry, defined)
         for path, name, _ in named(get(track, "services"), (*at, "services")):
-            if name not in known:
+            if name not in known and view.whole:
                 near = values.suggestion(name, known)
                 have = f"there is {', '.join(known)}" if known else "there are no services"
                 hint = f"did you mean `{near}`?" if near else have

@@ -8,6 +8,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from ha_lvs.config.schema.cluster import DiscoveryEntry, Node
 from ha_lvs.config.schema.config import Config
 from ha_lvs.config.schema.instance import Instance, Unicast
 from ha_lvs.config.schema.tracking import BfdEntry
-from ha_lvs.config.tree import Path
+from ha_lvs.config.tree import Path, dotted
 from ha_lvs.model import IPAddress
 
 
@@ -152,6 +153,8 @@ class View:
         discovery: whether the nodes find each other.
         authentication: whether there is any, however wrong.
         groups: names of instances by the name of the group.
+        where: how a path is told to people; a service may stand in another file.
+        whole: whether all services are known: no file that has some is missing.
     """
 
     data: dict[str, Any]
@@ -160,6 +163,8 @@ class View:
     discovery: bool = False
     authentication: bool = False
     groups: dict[str, list[str]] = field(default_factory=dict)
+    where: Callable[[Path], str] = dotted
+    whole: bool = True
 
     @property
     def vips(self) -> list[VipView]:
@@ -171,8 +176,8 @@ class View:
         return next((group for group, members in self.groups.items() if instance in members), None)
 
 
-def view_of(data: dict[str, Any]) -> View:
-    """What can be understood of a file's plain data."""
+def view_of(data: dict[str, Any], where: Callable[[Path], str] = dotted, *, whole: bool = True) -> View:
+    """What can be understood of a file's plain data; the rest is as for `View`."""
     nodes = {str(path[-1]): _node(path, value) for path, value in children(get(data, "nodes"), "nodes")}
     discovery = lenient.field(Config, data, "discovery")
     if not isinstance(discovery, DiscoveryEntry):
@@ -189,6 +194,8 @@ def view_of(data: dict[str, Any]) -> View:
         discovery=discovery.enabled,
         authentication=get(data, "authentication") is not None,
         groups=groups,
+        where=where,
+        whole=whole,
     )
 
 

@@ -14,7 +14,7 @@ from ha_lvs.config.parts.attendant import attendant_part
 from ha_lvs.config.parts.cluster import peer_link
 from ha_lvs.config.parts.election import lease_s
 from ha_lvs.config.parts.groups import instances
-from ha_lvs.config.parts.services import virtual_service
+from ha_lvs.config.parts.services import sysctls, timeouts, virtual_services
 from ha_lvs.config.schema import Config
 from ha_lvs.model import Authentication, ConnectionSync, DirectorPart, ElectorPart
 
@@ -49,9 +49,11 @@ def director_part(config: Config, node: str, authentication: Authentication | No
         node=node,
         config_digest=config.digest,
         instances=instances(config, node),
-        services=tuple(virtual_service(service) for service in config.services),
+        services=virtual_services(config),
         sync=None if sync is None else ConnectionSync(sync.interface, sync.id, sync.group, sync.port, sync.ttl),
         on_stop=config.ipvs.on_stop,
         reconcile_interval_s=config.ipvs.reconcile.seconds,
         peer_link=peer_link(config, node, authentication),
+        timeouts=timeouts(config),
+        sysctls=sysctls(config),
     )

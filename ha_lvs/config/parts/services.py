@@ -1,49 +1,149 @@
-"""From the services of the file to what is programmed and probed."""
+"""From the services of the file to what is programmed and probed.
+
+Rules that hold here:
+* A service of the file that is the same object as before gives the same object as before, unless what it needs of the
+  others has changed: a reload then finds at once what is as it was.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from ha_lvs.config.derived import made_marks, usual_check
 from ha_lvs.config.durations import Duration
-from ha_lvs.config.schema import services as schema
+from ha_lvs.config.schema import Config
+from ha_lvs.config.schema import servers as schema
+from ha_lvs.config.schema.listen import Listen
+from ha_lvs.config.schema.services import OnDown
+from ha_lvs.config.schema.services import Service as ServiceEntry
 from ha_lvs.model import (
+    FULL_PREFIX,
     Check,
-    CheckType,
     Destination,
     DestinationKey,
+    Encapsulation,
     Endpoint,
-    Protocol,
+    Forwarding,
+    Quorum,
     RealServer,
     Service,
     ServiceKey,
+    Timeouts,
+    Tunnel,
     VirtualService,
 )
 
 _DEFAULT_TIMEOUT = Duration(1000)
+_EXPIRE = "expire_nodest_conn"
 
 
-def virtual_service(service: schema.Service) -> VirtualService:
-    """A virtual service of the file with all that its servers inherit."""
-    persistence_s = service.persistence.ms // 1000 if service.persistence else 0
+def virtual_services(config: Config) -> tuple[VirtualService, ...]:
+    """The virtual services of a file, with all that their servers inherit."""
+    keys = _keys(config)
+    switched_on = config.ipvs.sysctls.expire_nodest_conn == 1
+    some = switched_on or any(each.on_down is OnDown.EXPIRE for each in config.services)
+    found = []
+    for each in config.services:
+        expire = each.on_down is OnDown.EXPIRE or (each.on_down is None and switched_on)
+        # The kernel has one switch: where it is on, connections are kept by keeping their server, with weight 0.
+        found.append(_virtual_service(each, keys[each.name], expire, each.inhibit or (some and not expire)))
+    return tuple(found)
+
+
+def timeouts(config: Config) -> Timeouts:
+    """The time-outs that a file sets."""
+    found = config.ipvs.timeouts
+    tcp, tcp_fin, udp = (each.ms // 1000 if each else 0 for each in (found.tcp, found.tcpfin, found.udp))
+    return Timeouts(tcp, tcp_fin, udp)
+
+
+def sysctls(config: Config) -> tuple[tuple[str, int], ...]:
+    """The sysctls that a file sets, and the one that its services need."""
+    found = config.ipvs.sysctls
+    said = {name: value for name in type(found).model_fields if (value := getattr(found, name)) is not None}
+    if any(each.on_down is OnDown.EXPIRE for each in config.services):
+        said.setdefault(_EXPIRE, 1)
+    return tuple(said.items())
+
+
+def _keys(config: Config) -> dict[str, ServiceKey]:
+    """The identity of each service by its name."""
+    taken = [each.listen.mark for each in config.services if each.listen.mark is not None]
+    marks = made_marks((each.name for each in config.services if each.listen.key is None), taken)
+    return {
+        each.name: each.listen.key or ServiceKey.of_mark(marks[each.name], each.listen.version)
+        for each in config.services
+    }
+
+
+def _virtual_service(service: ServiceEntry, key: ServiceKey, expire: bool, inhibit: bool) -> VirtualService:
+    made = service.made
+    if not isinstance(made, VirtualService) or (made.service.key, made.expire, made.inhibit) != (key, expire, inhibit):
+        made = _translated(service, key, expire, inhibit)
+        service.remember(made)
+    return made
+
+
+def _translated(service: ServiceEntry, key: ServiceKey, expire: bool, inhibit: bool) -> VirtualService:
+    persistence, scheduler, quorum, sorry = service.persistence, service.scheduler, service.quorum, service.sorry
+    prefix = None if persistence is None else persistence.prefix
+    kernels = Service(
+        key,
+        scheduler.name,
+        persistence_timeout_s=persistence.timeout.ms // 1000 if persistence else 0,
+        persistence_prefix=None if prefix == FULL_PREFIX[key.family] else prefix,
+        persistence_engine=persistence.engine or "" if persistence else "",
+        one_packet=service.one_packet,
+        fallback=scheduler.fallback,
+        hash_port=scheduler.hash_port,
+    )
     return VirtualService(
         name=service.name,
-        service=Service(service.listen, service.scheduler, persistence_s),
-        servers=tuple(_server(server, service) for server in service.servers),
+        service=kernels,
+        servers=tuple(_servers(service, key)),
+        quorum=Quorum(quorum.least, quorum.of == "weight", quorum.hysteresis),
+        sorry=None if sorry is None else _destination(sorry, service, key, 1),
+        inhibit=inhibit,
+        expire=expire,
+        alpha=service.alpha,
+        slow_start_s=service.slow_start.seconds if service.slow_start else 0.0,
+        traffic=service.listen.traffic,
     )
 
 
-def _server(server: schema.Server, service: schema.Service) -> RealServer:
-    key = DestinationKey(server.address, service.listen.port if server.port is None else server.port)
-    check = server.check or service.check or schema.Check()
-    port = key.port if check.port is None else check.port
-    return RealServer(
-        destination=Destination(key, server.forwarding or service.forwarding, server.weight),
-        endpoint=Endpoint(server.address, port, _check(check, service.listen)),
+def _servers(service: ServiceEntry, key: ServiceKey) -> Iterator[RealServer]:
+    entry = service.check or schema.Check()
+    usual = _check(entry, service.listen)
+    for server in service.servers:
+        destination = _destination(server, service, key, server.weight)
+        own, check = (entry, usual) if server.check is None else (server.check, _check(server.check, service.listen))
+        port = destination.key.port if own.port is None else own.port
+        yield RealServer(destination, Endpoint(server.address, port, check))
+
+
+def _destination(target: schema.Target, service: ServiceEntry, key: ServiceKey, weight: int) -> Destination:
+    forwarding, limits = target.forwarding or service.forwarding, target.connections
+    tunnel = (target.tunnel or service.tunnel) if forwarding is Forwarding.TUN else None
+    return Destination(
+        DestinationKey(target.address, key.port if target.port is None else target.port),
+        forwarding,
+        weight,
+        upper_threshold=limits.most if limits else 0,
+        lower_threshold=limits.resume or 0 if limits else 0,
+        encapsulation=None if tunnel is None else _encapsulation(tunnel),
     )
 
 
-def _check(check: schema.Check, listen: ServiceKey) -> Check:
-    usual = CheckType.TCP if listen.protocol is Protocol.TCP else CheckType.NONE
+def _encapsulation(tunnel: schema.TunnelEntry) -> Encapsulation | None:
+    if tunnel.type is Tunnel.IPIP:
+        return None
+    port = tunnel.port or schema.GUE_PORT if tunnel.type is Tunnel.GUE else 0
+    return Encapsulation(tunnel.type, port, tunnel.checksum)
+
+
+def _check(check: schema.Check, listen: Listen) -> Check:
     return Check(
-        type=check.type or usual,
+        type=check.type or usual_check(listen.protocol),
         interval_s=check.interval.seconds,
         timeout_s=(check.timeout or min(_DEFAULT_TIMEOUT, check.interval)).seconds,
         rise=check.rise,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr
 
-from ha_lvs.config import fields
-from ha_lvs.config.fields import SWITCH, FileModel, Name, Shorthand
+from ha_lvs.config import fields, values
+from ha_lvs.config.fields import SWITCH, Checked, FileModel, Name, Shorthand
 from ha_lvs.config.schema.cluster import AuthenticationEntry, DiscoveryEntry, Log, Node, Notify, PeerLinkEntry
 from ha_lvs.config.schema.instance import Instance
-from ha_lvs.config.schema.services import ConnectionSync, Ipvs, Service
+from ha_lvs.config.schema.ipvs import ConnectionSync, Ipvs
+from ha_lvs.config.schema.services import Service
 from ha_lvs.config.schema.tracking import Definitions
-from ha_lvs.config.tree import Path, Place
+from ha_lvs.config.tree import Path, Place, Tree
 
 
 class Config(FileModel):
@@ -73,23 +74,33 @@ class Config(FileModel):
         description="The virtual services; without any, no IPVS is needed.",
         examples=[[{"name": "web", "listen": "10.9.0.100:80/tcp", "forwarding": "dr", "servers": ["10.9.0.21"]}]],
     )
+    include: list[Annotated[str, Checked(values.pattern, fields.STRING)]] = Field(
+        default=[],
+        description="Further files, each with `services` only: names or patterns, relative to this file. A pattern may "
+        "match nothing.",
+        examples=[["services.d/*.yml"]],
+    )
     ipvs: Ipvs = Field(default=Ipvs(), description="Upkeep of the IPVS tables.", examples=[{"on_stop": "keep"}])
     log: Log = Field(default=Log(), description="Logging.", examples=[{"level": "info"}])
 
     _source: str = PrivateAttr(default="(no file)")
-    _places: Mapping[Path, Place] = PrivateAttr(default={})
+    _tree: Tree | None = PrivateAttr(default=None)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of what the file says. Comments, spacing, the order of keys and the spelling of
-        values do not count, nor does a default that is written out. Secrets are in files of their own and do not
-        count either: a digest is told to whoever asks."""
-        content = self.model_dump(mode="json", exclude_defaults=True)
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        """SHA-256 (hex) of what the file and those that it includes say. Comments, spacing, the order of keys and the
+        spelling of values do not count, nor does a default that is written out, nor which file a service stands in.
+        Secrets are in files of their own and do not count either: a digest is told to whoever asks."""
+        content = self.model_dump(mode="json", exclude_defaults=True, exclude={"services", "include"})
+        said = {key: json.dumps(value, sort_keys=True, separators=(",", ":")) for key, value in content.items()}
+        if self.services:
+            said["services"] = f"[{','.join(service.said for service in self.services)}]"
+        text = ",".join(f'"{key}":{said[key]}' for key in sorted(said))
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()
 
     def place_of(self, path: Path) -> Place:
         """Line and column of a value that is wrong only when seen from this machine; the file's start if unknown."""
-        return self._places.get(path, (1, 1))
+        return (1, 1) if self._tree is None else self._tree.place_of(path, key=len(path) == 1)[1]
 
 
 def json_schema() -> dict[str, Any]:

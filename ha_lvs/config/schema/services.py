@@ -1,150 +1,208 @@
-"""What a config file says of virtual services, their real servers and the kernel's IPVS."""
+"""What a config file says of virtual services."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-from typing import Annotated
+import enum
+import json
+from functools import cached_property
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from ha_lvs.config import fields, values
 from ha_lvs.config.durations import Duration
-from ha_lvs.config.fields import (
-    Checked,
-    FileModel,
-    ForwardingMethod,
-    Group,
-    Host,
-    InterfaceName,
-    Listen,
-    Name,
-    Port,
-    Shorthand,
-    Status,
-)
-from ha_lvs.model import SCHEDULERS, CheckType, OnStop
+from ha_lvs.config.fields import FileModel, Flag, ForwardingMethod, Name, Shorthand
+from ha_lvs.config.schema.listen import LISTEN, Listen
+from ha_lvs.config.schema.servers import SERVER, TUNNEL, Check, Server, Sorry, TunnelEntry
+from ha_lvs.model import SCHEDULERS
+
+PERSISTENCE_LOW, PERSISTENCE_HIGH = "1s", "744h"
+_MOST_QUORUM = 2**31 - 1
 
 
-class ConnectionSync(FileModel):
-    """The kernel's connection sync between the directors, so that connections survive a take-over."""
+class OnDown(enum.Enum):
+    """What becomes of the connections of a server that is taken out; the value is the name in config files."""
 
-    interface: InterfaceName = Field(description="The interface that carries the sync datagrams.", examples=["e0"])
-    id: Annotated[int, fields.number(0, 255)] = Field(
-        description="Sync id, the same on both directors; datagrams with another are dropped.", examples=[7]
+    KEEP = "keep"
+    EXPIRE = "expire"
+
+
+class SchedulerEntry(FileModel):
+    """The kernel's scheduler with its flags."""
+
+    name: Annotated[str, fields.choice("scheduler", SCHEDULERS)] = Field(description="Its name.", examples=["mh"])
+    fallback: Flag = Field(
+        default=False,
+        description="sh and mh: whether another server is taken where the one hashed to is down or full.",
+        examples=[True],
     )
-    group: Group = Field(default=IPv4Address("224.0.0.81"), description="Multicast group.", examples=["224.0.0.81"])
-    port: Port = Field(default=8848, description="UDP port.", examples=[8848])
-    ttl: Annotated[int, fields.number(1, 255)] = Field(default=1, description="TTL of the datagrams.", examples=[1])
+    hash_port: Flag = Field(
+        default=False, description="sh and mh: whether the client's port is hashed too.", examples=[True]
+    )
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """The short spelling where it says all: old files keep their digest."""
+        return handler(self) if self.fallback or self.hash_port else self.name
 
 
-class Check(FileModel):
-    """How a real server is probed."""
+class Persistence(FileModel):
+    """How long a client stays with its server, and who counts as one client."""
 
-    type: Annotated[CheckType, fields.choice("check type", fields.words(CheckType), CheckType)] | None = Field(
+    timeout: Annotated[Duration, fields.duration(PERSISTENCE_LOW, PERSISTENCE_HIGH, 1000)] = Field(
+        description="How long, in whole seconds.", examples=["5m"]
+    )
+    prefix: Annotated[int, fields.number(1, 128)] | None = Field(
         default=None,
-        description="What is tried; by default tcp for a tcp service and none for udp and sctp.",
-        examples=["tcp", "http", "none"],
+        description="How many bits of a client's address tell it from another; all by default.",
+        examples=[24, 64],
     )
-    interval: Annotated[Duration, fields.duration("10ms", "24h")] = Field(
-        default=Duration(2000), description="Time between the starts of two probes.", examples=["1s"]
-    )
-    timeout: Annotated[Duration, fields.duration("1ms", "24h")] | None = Field(
-        default=None,
-        description="A slower probe has failed; at most the interval, by default 1s or the shorter interval.",
-        examples=["500ms"],
-    )
-    rise: Annotated[int, fields.number(1, 1000)] = Field(
-        default=2, description="Successes in a row that bring a server back.", examples=[2]
-    )
-    fall: Annotated[int, fields.number(1, 1000)] = Field(
-        default=2, description="Failures in a row that take a server out.", examples=[2]
-    )
-    path: Annotated[str, Checked(values.http_path, {"type": "string", "pattern": "^/"})] = Field(
-        default="/", description="What an http check requests.", examples=["/healthz"]
-    )
-    host: Annotated[str, Checked(values.http_host, fields.STRING)] | None = Field(
-        default=None,
-        description="The Host header of an http check; by default the server's address.",
-        examples=["www.example.org"],
-    )
-    port: Port | None = Field(default=None, description="The port to probe; by default the server's.", examples=[8080])
-    status: Status = Field(
-        default=values.StatusRange(200, 399),
-        description="HTTP status codes that count as success.",
-        examples=["200-399", 204],
+    engine: Annotated[str, fields.choice("persistence engine", ("sip",))] | None = Field(
+        default=None, description="sip: a call (its Call-ID) is the client; UDP only.", examples=["sip"]
     )
 
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """The short spelling where it says all: old files keep their digest."""
+        return str(self.timeout) if self.prefix is None and self.engine is None else handler(self)
 
-class Server(FileModel):
-    """A real server of a service."""
 
-    address: Host = Field(description="The server's address.", examples=["10.9.0.21"])
-    port: Port | None = Field(
-        default=None,
-        description="The server's port, the service's by default; dr and tun cannot change it.",
-        examples=[8080],
+class QuorumEntry(FileModel):
+    """How many servers a service needs. It is lost below `least` - `hysteresis`, and regained at their sum."""
+
+    least: Annotated[int, fields.number(1, _MOST_QUORUM)] = Field(
+        description="Servers, or weight, that must be up.", examples=[2]
     )
-    weight: Annotated[int, fields.number(0, 65535)] = Field(
-        default=1, description="Its share of new connections; 0 for none.", examples=[1]
+    of: Annotated[str, fields.choice("unit of a quorum", ("servers", "weight"))] = Field(
+        default="servers", description="What is counted: servers, or their configured weights.", examples=["servers"]
     )
-    forwarding: ForwardingMethod | None = Field(
-        default=None, description="How packets reach it; the service's method by default.", examples=["dr"]
+    hysteresis: Annotated[int, fields.number(0, _MOST_QUORUM)] = Field(
+        default=0, description="By how many it may be missed, and must be exceeded; less than `least`.", examples=[1]
     )
-    check: Check | None = Field(
-        default=None,
-        description="How it is probed, in place of the whole check of the service.",
-        examples=[{"type": "tcp"}],
-    )
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """The short spelling where it says all."""
+        return self.least if self == type(self)(least=self.least) else handler(self)
+
+
+def _expand_scheduler(value: object) -> object:
+    return value if isinstance(value, dict) else {"name": values.choice(value, "scheduler", SCHEDULERS)}
+
+
+def _expand_persistence(value: object) -> object:
+    if value is None or isinstance(value, dict):
+        return value
+    low, high = (Duration(seconds * 1000) for seconds in (1, 744 * 3600))
+    return {"timeout": str(values.duration(value, low, high, 1000))}
+
+
+def _expand_quorum(value: object) -> object:
+    return value if isinstance(value, dict) else {"least": values.whole_number(value, 1, _MOST_QUORUM)}
 
 
 class Service(FileModel):
     """A virtual service: what clients talk to, and the real servers behind it."""
 
-    name: Name = Field(description="Its name, unique in the file.", examples=["web"])
-    listen: Listen = Field(
-        description="Virtual IP, port and protocol (tcp, udp or sctp).", examples=["10.9.0.100:80/tcp"]
+    name: Name = Field(description="Its name, unique in all files.", examples=["web"])
+    listen: Annotated[Listen, LISTEN] = Field(
+        description="Virtual IP, port (0 for every port, with persistence) and protocol (tcp, udp or sctp); or a "
+        "firewall mark; or ranges of addresses and ports.",
+        examples=[
+            "10.9.0.100:80/tcp",
+            "[fd00:9::100]:80/tcp",
+            "mark 5",
+            {"addresses": ["10.9.0.110-10.9.0.120"], "ports": [80, "8000-8100"], "protocol": "tcp"},
+        ],
     )
-    scheduler: Annotated[str, fields.choice("scheduler", SCHEDULERS)] = Field(
-        default="wlc",
+    scheduler: Annotated[SchedulerEntry, Shorthand(_expand_scheduler, {"enum": list(SCHEDULERS)})] = Field(
+        default=SchedulerEntry(name="wlc"),
         description="The kernel's scheduler that picks a server for a new connection.",
-        examples=["wlc"],
+        examples=["wlc", {"name": "mh", "fallback": True}],
     )
     forwarding: ForwardingMethod = Field(
-        description="How packets reach the servers: dr (direct routing), tun (IP in IP) or nat.",
+        description="How packets reach the servers: dr (direct routing), tun (a tunnel, see `tunnel`) or nat.",
         examples=["dr"],
     )
-    persistence: Annotated[Duration, fields.duration("1s", "744h", 1000)] | None = Field(
+    tunnel: Annotated[TunnelEntry | None, TUNNEL] = Field(
+        default=None,
+        description="What packets are wrapped in with tun; IP in IP by default.",
+        examples=["gre", {"type": "gue", "port": 6080}],
+    )
+    persistence: Annotated[
+        Persistence | None, Shorthand(_expand_persistence, {"type": "string", "pattern": r"^[0-9.]+(ms|s|m|h)$"})
+    ] = Field(
         default=None,
         description="How long a client stays with its server, in whole seconds; not at all by default.",
-        examples=["5m"],
+        examples=["5m", {"timeout": "5m", "prefix": 24}],
+    )
+    one_packet: Flag = Field(
+        default=False,
+        description="Whether every datagram is scheduled on its own, without a connection; UDP only.",
+        examples=[True],
     )
     check: Check | None = Field(
         default=None,
         description="How its servers are probed.",
         examples=[{"type": "http", "path": "/healthz"}],
     )
-    servers: list[
-        Annotated[
-            Server,
-            Shorthand(fields.expand_server, {"type": "string", "examples": ["10.9.0.21", "10.9.0.21:8080"]}),
-        ]
-    ] = Field(
+    quorum: Annotated[QuorumEntry, Shorthand(_expand_quorum, {"type": "integer", "minimum": 1})] = Field(
+        default=QuorumEntry(least=1),
+        description="How many servers it needs to count as up.",
+        examples=[2, {"least": 10, "of": "weight", "hysteresis": 2}],
+    )
+    sorry: Annotated[Sorry | None, SERVER] = Field(
+        default=None,
+        description="Where clients are sent while the quorum is lost; never probed, and none of the servers.",
+        examples=["10.9.0.99"],
+    )
+    inhibit: Flag = Field(
+        default=False,
+        description="Whether a server that is down stays with weight 0, so that its connections go on reaching it.",
+        examples=[True],
+    )
+    on_down: Annotated[OnDown, fields.choice("value of on_down", fields.words(OnDown), OnDown)] | None = Field(
+        default=None,
+        description="What becomes of the connections of a server that is taken out: keep (they wait for it), or expire "
+        "(they end at their next packet). By default keep, or expire where `ipvs.sysctls` sets `expire_nodest_conn`. "
+        "The kernel has one switch for all services: with expire in any, servers of the others stay with weight 0.",
+        examples=["keep", "expire"],
+    )
+    alpha: Flag = Field(
+        default=True,
+        description="Whether a server gets traffic only after its first good check; else it counts as up until then.",
+        examples=[True],
+    )
+    slow_start: Annotated[Duration, fields.duration("1s", "24h")] | None = Field(
+        default=None,
+        description="How long the weight of a server that came back takes to grow; needs a scheduler that shares by "
+        "weight, and weights of at least 10.",
+        examples=["30s"],
+    )
+    servers: list[Annotated[Server, SERVER]] = Field(
         default=[],
         description="The real servers.",
         examples=[["10.9.0.21", {"address": "10.9.0.22", "weight": 2}]],
     )
 
+    _made: object = PrivateAttr(default=None)
 
-class Ipvs(FileModel):
-    """How the kernel's IPVS tables are kept."""
+    @property
+    def made(self) -> object:
+        """What `ha_lvs.config.parts` made of it last, kept with it for the next time; None before."""
+        return self._made
 
-    on_stop: Annotated[OnStop, fields.choice("value of on_stop", fields.words(OnStop), OnStop)] = Field(
-        default=OnStop.KEEP,
-        description="What a planned stop does to our services.",
-        examples=["keep", "remove"],
-    )
-    reconcile: Annotated[Duration, fields.duration("1s", "24h")] = Field(
-        default=Duration(30_000),
-        description="Time between two looks at the kernel for drift.",
-        examples=["30s"],
-    )
+    def remember(self, made: object) -> None:
+        """Sets `made`."""
+        self._made = made
+
+    @cached_property
+    def said(self) -> str:
+        """What the file says of it, in the one spelling that counts for the digest."""
+        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+
+
+class ServicesFile(FileModel):
+    """A file that the config file includes."""
+
+    services: list[Service] = Field(default=[], description="Virtual services.", examples=[[{"name": "web"}]])

@@ -1,0 +1,64 @@
+"""What a config file says of the kernel's IPVS as a whole: its upkeep, time-outs, sysctls, connection sync."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Annotated
+
+from pydantic import Field
+
+from ha_lvs.config import fields
+from ha_lvs.config.durations import Duration
+from ha_lvs.config.fields import FileModel, Group, InterfaceName, Port
+from ha_lvs.config.schema.sysctls import Sysctls
+from ha_lvs.model import OnStop
+
+_LONGEST = "596h"
+"""The kernel counts time-outs in ticks of a signed 32-bit number, of which 1000 may make a second."""
+
+Timeout = Annotated[Duration, fields.duration("1s", _LONGEST, 1000)]
+
+
+class ConnectionSync(FileModel):
+    """The kernel's connection sync between the directors, so that connections survive a take-over."""
+
+    interface: InterfaceName = Field(description="The interface that carries the sync datagrams.", examples=["e0"])
+    id: Annotated[int, fields.number(0, 255)] = Field(
+        description="Sync id, the same on both directors; datagrams with another are dropped.", examples=[7]
+    )
+    group: Group = Field(default=IPv4Address("224.0.0.81"), description="Multicast group.", examples=["224.0.0.81"])
+    port: Port = Field(default=8848, description="UDP port.", examples=[8848])
+    ttl: Annotated[int, fields.number(1, 255)] = Field(default=1, description="TTL of the datagrams.", examples=[1])
+
+
+class TimeoutsEntry(FileModel):
+    """How long IPVS remembers a silent connection; what is left out stays as the kernel has it."""
+
+    tcp: Timeout | None = Field(default=None, description="An established one of TCP.", examples=["15m"])
+    tcpfin: Timeout | None = Field(default=None, description="One of TCP after a FIN.", examples=["2m"])
+    udp: Timeout | None = Field(default=None, description="One of UDP.", examples=["5m"])
+
+
+class Ipvs(FileModel):
+    """How the kernel's IPVS tables are kept."""
+
+    on_stop: Annotated[OnStop, fields.choice("value of on_stop", fields.words(OnStop), OnStop)] = Field(
+        default=OnStop.KEEP,
+        description="What a planned stop does to our services.",
+        examples=["keep", "remove"],
+    )
+    reconcile: Annotated[Duration, fields.duration("1s", "24h")] = Field(
+        default=Duration(30_000),
+        description="Time between two looks at the kernel for drift.",
+        examples=["30s"],
+    )
+    timeouts: TimeoutsEntry = Field(
+        default=TimeoutsEntry(),
+        description="How long IPVS remembers a silent connection.",
+        examples=[{"tcp": "15m", "tcpfin": "2m", "udp": "5m"}],
+    )
+    sysctls: Sysctls = Field(
+        default=Sysctls(),
+        description="Sysctls under net.ipv4.vs with the values that they are to have; others stay as they are.",
+        examples=[{"conn_reuse_mode": 1, "sloppy_tcp": 1}],
+    )
