@@ -12,7 +12,10 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
+
+TYPE_CHECKING = False  # typing takes its time to load
+if TYPE_CHECKING:
+    from typing import Any
 
 SOCKET_NAME = "control.sock"
 OPERATE_SOCKET_NAME = "operate.sock"
