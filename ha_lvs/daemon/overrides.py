@@ -30,6 +30,7 @@ MOST = 100_000
 LAST_MOMENT_S = 1e11
 """Nothing is said later than this, in seconds since 1970: from here on the steps of a float become too coarse."""
 MOST_WEIGHT = 65_535
+LONGEST_NAME = 1024
 _TICK_S = 0.001
 
 Thing = tuple[str, DestinationKey | None]
@@ -134,11 +135,17 @@ def checked(data: Any) -> Override:
     Errors: ChannelError when it is none; ValueError when it says what nobody can have said.
     """
     found = from_json(Override, data)
-    most = 0 if found.server is None else MOST_WEIGHT
-    if found.weight is not None and not 0 <= found.weight <= most:
-        raise ValueError(f"a weight of {found.weight}, where at most {most} is possible")
+    for word in (found.service, found.node):
+        if not isinstance(word, str) or len(word) > LONGEST_NAME:
+            raise ValueError("a name that is none")
+    server = found.server
+    if server is not None and (type(server.port) is not int or not 0 <= server.port <= 65_535):
+        raise ValueError("a port that is none")
+    most = 0 if server is None else MOST_WEIGHT
+    if found.weight is not None and (type(found.weight) is not int or not 0 <= found.weight <= most):
+        raise ValueError(f"a weight that is none: {found.weight!r:.40}, where at most {most} is possible")
     if not 0 <= found.since_s < LAST_MOMENT_S:
-        raise ValueError(f"said at {found.since_s}")
+        raise ValueError(f"a moment that is none: {found.since_s!r:.40}")
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ha_lvs.model import (
@@ -26,6 +26,9 @@ from ha_lvs.model import (
     VirtualService,
 )
 from ha_lvs.plan.pool import SLOW_START_STEPS, Pool, Standing, pool
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A machine with other things to do is no failure."""
 
 UP, DOWN, UNKNOWN = ServerState.UP, ServerState.DOWN, ServerState.UNKNOWN
 KEY = ServiceKey(IPv4Address("192.0.2.10"), 80, Protocol.TCP)
@@ -168,6 +171,7 @@ def strengths(service: VirtualService, standing: Standing) -> tuple[int, int]:
     return sure, hoped
 
 
+@unhurried
 @given(st.data())
 def test_the_quorum_is_that_of_a_dumb_twin_over_any_history(data: st.DataObject) -> None:
     """The twin keeps the two thresholds as numbers and walks from the one to the other."""
@@ -188,6 +192,7 @@ def test_the_quorum_is_that_of_a_dumb_twin_over_any_history(data: st.DataObject)
         quorums[NAME] = found.quorum
 
 
+@unhurried
 @given(st.data())
 def test_what_is_not_known_never_costs_the_quorum(data: st.DataObject) -> None:
     service = data.draw(services())
@@ -200,6 +205,7 @@ def test_what_is_not_known_never_costs_the_quorum(data: st.DataObject) -> None:
     assert pool(service, after).quorum
 
 
+@unhurried
 @given(st.data())
 def test_the_sorry_server_is_there_exactly_without_the_quorum(data: st.DataObject) -> None:
     service = data.draw(services())
@@ -210,6 +216,7 @@ def test_the_sorry_server_is_there_exactly_without_the_quorum(data: st.DataObjec
         assert all(each.weight == 0 for each in found.destinations if each.key != SORRY.key)
 
 
+@unhurried
 @given(st.data())
 def test_a_disabled_service_sends_nothing_new_anywhere_and_drops_nobody(data: st.DataObject) -> None:
     service = data.draw(services())
@@ -223,6 +230,7 @@ def test_a_disabled_service_sends_nothing_new_anywhere_and_drops_nobody(data: st
     assert (found.quorum, found.strength) == (without.quorum, without.strength)
 
 
+@unhurried
 @given(st.data())
 def test_who_is_a_destination_follows_from_state_inhibit_and_trust(data: st.DataObject) -> None:
     service = data.draw(services())
@@ -236,6 +244,7 @@ def test_who_is_a_destination_follows_from_state_inhibit_and_trust(data: st.Data
             assert found[each.destination.key].weight == 0
 
 
+@unhurried
 @given(weight=st.integers(0, 65_535), slow_s=st.floats(0.1, 3600), steps=st.integers(1, 50))
 def test_slow_start_only_grows_and_ends_at_the_weight(weight: int, slow_s: float, steps: int) -> None:
     service = web(server(1, weight), slow_start_s=slow_s)
