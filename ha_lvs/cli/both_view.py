@@ -12,7 +12,18 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ha_lvs.cli.status_view import ATTENTION, DIGEST_DIGITS, FAILED, NONE, STYLES, age, show_rows, text
+from ha_lvs.cli.status_view import (
+    ATTENTION,
+    DIGEST_DIGITS,
+    FAILED,
+    NONE,
+    STYLES,
+    age,
+    pool_notes,
+    said,
+    show_rows,
+    text,
+)
 
 Status = dict[str, Any]
 
@@ -33,7 +44,11 @@ def show(console: Console, statuses: Sequence[Status], now: datetime) -> None:
     for name in _names(statuses, "services"):
         listens = {status["services"][name]["listen"] for status in statuses if name in status["services"]}
         console.print()
-        console.print(text(f"service {name} {' and '.join(sorted(listens))}"))
+        head = text(f"service {name} {' and '.join(sorted(listens))}")
+        for status in statuses:
+            for words, style in pool_notes(status["services"].get(name, {})):
+                head.append_text(text(f", {words} at {status['node']}", style))
+        console.print(head)
         servers = dict.fromkeys(
             address for status in statuses for address in status["services"].get(name, {"servers": {}})["servers"]
         )
@@ -93,5 +108,7 @@ def _server(status: Status, name: str, address: str) -> Text:
         return text("has none", ATTENTION)
     shown = text(server["state"], STYLES.get(server["state"], ATTENTION))
     weight = server["weight"] if server["programmed"] else NONE
-    shown.append_text(text(f" weight {weight} of {server['configured_weight']}, {server['active_connections']} active"))
+    shown.append_text(text(f" weight {weight} of {server['configured_weight']}"))
+    shown.append_text(text(said(server), ATTENTION))
+    shown.append_text(text(f", {server['active_connections']} active"))
     return shown

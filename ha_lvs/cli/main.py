@@ -2,7 +2,7 @@
 
 Rules that hold here:
 * A verb's module is imported only when that verb is asked for (or help for all of them is): `ha-lvs check` in an editor
-  must not load the daemon.
+  must not load the daemon. Nothing heavy is imported here: the usual forms of some verbs (`quick`) need not even typer.
 * Errors that we raise on purpose are caught once, here: plain text on stderr, so that editors can follow
   `file:line:column`, and the error's exit code (0 fine, 1 failed, 2 usage or invalid config).
 
@@ -11,14 +11,13 @@ To add a verb: write `register(app)` in a module of this package, and name the v
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import Annotated
 
-import typer
+TYPE_CHECKING = False  # typing takes its time to load
+if TYPE_CHECKING:
+    import typer
 
-from ha_lvs import __version__
-from ha_lvs.errors import ConfigError, HaLvsError
+    from ha_lvs.errors import HaLvsError
 
 VERBS = {
     "check": "ha_lvs.cli.config",
@@ -33,6 +32,8 @@ VERBS = {
     "handover": "ha_lvs.cli.operate",
     "standby": "ha_lvs.cli.operate",
     "enable": "ha_lvs.cli.operate",
+    "server": "ha_lvs.cli.pools",
+    "service": "ha_lvs.cli.pools",
     "cleanup": "ha_lvs.cli.operate",
     "catalog": "ha_lvs.cli.catalog",
 }
@@ -42,8 +43,18 @@ VERBS = {
 def main() -> None:
     """Runs the command line of this process and exits."""
     try:
+        if sys.argv[1:2] in (["server"], ["service"]):
+            from ha_lvs.cli import quick
+
+            exit_code = quick.run(sys.argv[1:])
+            if exit_code is not None:
+                sys.exit(exit_code)
         build(sys.argv[1:])()
-    except HaLvsError as error:
+    except Exception as error:
+        from ha_lvs.errors import HaLvsError
+
+        if not isinstance(error, HaLvsError):
+            raise
         print(report(error), file=sys.stderr)
         sys.exit(error.exit_code)
 
@@ -54,6 +65,12 @@ def build(arguments: list[str]) -> typer.Typer:
     Arguments:
         arguments: those after the program's name.
     """
+    import importlib
+
+    import typer
+
+    from ha_lvs.cli.top import top
+
     app = typer.Typer(
         name="ha-lvs",
         add_completion=False,
@@ -62,7 +79,7 @@ def build(arguments: list[str]) -> typer.Typer:
         rich_markup_mode=None,
         help="Two Linux machines made into one dependable Linux Virtual Server.",
     )
-    app.callback()(_top)
+    app.callback()(top)
     asked = next((word for word in arguments if not word.startswith("-")), "")
     modules = [VERBS[asked]] if asked in VERBS else list(dict.fromkeys(VERBS.values()))
     for module in modules:
@@ -72,24 +89,12 @@ def build(arguments: list[str]) -> typer.Typer:
 
 def report(error: HaLvsError) -> str:
     """An error as it is shown on stderr."""
+    from ha_lvs.errors import ConfigError
+
     if not isinstance(error, ConfigError):
         return f"ha-lvs: {error}"
     count = len(error.problems)
     return f"{error}\n{count} problem{'' if count == 1 else 's'}"
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"ha-lvs {__version__}")
-        raise typer.Exit
-
-
-def _top(
-    _version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Options before the verb."""
 
 
 if __name__ == "__main__":

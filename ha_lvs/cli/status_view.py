@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -140,6 +140,7 @@ def _show(console: Console, status: dict[str, Any], now: datetime) -> None:
     _show_peers(console, status.get("peers", []), now)
     for name, service in status["services"].items():
         _show_service(console, name, service)
+    _show_overrides(console, status.get("overrides", []), now)
     console.print()
     role = status["sync"]["role"]
     console.print(text(f"connection sync {role}", ""))
@@ -241,6 +242,8 @@ def _show_service(console: Console, name: str, service: dict[str, Any]) -> None:
     head.append_text(text(name, "bold"))
     head.append_text(text(f" {service['listen']} {service['scheduler']}, ", ""))
     head.append_text(text(f"{up} of {len(servers)} up", "" if up == len(servers) else ATTENTION))
+    for words, style in pool_notes(service):
+        head.append_text(text(f", {words}", style))
     console.print(head)
     rows = []
     for address, server in servers.items():
@@ -250,7 +253,9 @@ def _show_service(console: Console, name: str, service: dict[str, Any]) -> None:
             [
                 text(address),
                 text(server["state"], STYLES.get(server["state"], ATTENTION)),
-                text(f"{server['weight'] if programmed else NONE} of {configured}", "" if usual else ATTENTION),
+                text(
+                    f"{server['weight'] if programmed else NONE} of {configured}", "" if usual else ATTENTION
+                ).append_text(text(said(server), ATTENTION)),
                 text(server["forwarding"]),
                 text(server["active_connections"]),
                 text(server["inactive_connections"]),
@@ -258,6 +263,43 @@ def _show_service(console: Console, name: str, service: dict[str, Any]) -> None:
             ]
         )
     show_rows(console, ["server", "state", "weight", "via", "active", "inactive", "last check"], rows, prose=(6,))
+
+
+def pool_notes(service: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is unusual about a service as a whole, in words, and the style of them."""
+    if service.get("enabled") is False:
+        yield "disabled by an operator", ATTENTION
+    if service.get("quorum") is False:
+        yield f"quorum lost with strength {service['strength']}", FAILED
+    if service.get("sorry"):
+        yield "sorry server in use", ATTENTION
+
+
+def said(server: dict[str, Any]) -> str:
+    """What an operator has said of a server."""
+    override = server.get("override")
+    if override is None:
+        return ""
+    return " drained" if override == 0 else f" set to {override}"
+
+
+def _show_overrides(console: Console, overrides: list[dict[str, Any]], now: datetime) -> None:
+    if not overrides:
+        return
+    rows = [
+        [
+            text(each["service"], "bold"),
+            text("all servers" if each["server"] is None else each["server"]),
+            text("disabled" if each["server"] is None else f"weight {each['weight']}"),
+            text(each["node"]),
+            text(age((now - datetime.fromisoformat(each["since"])).total_seconds())),
+            text("" if each["configured"] else "not in the config", ATTENTION),
+        ]
+        for each in overrides
+    ]
+    console.print()
+    console.print(text("said by operators at run time, until taken back", ATTENTION))
+    show_rows(console, ["service", "server", "override", "said at", "since", ""], rows, prose=(5,))
 
 
 def _last_check(server: dict[str, Any]) -> str:

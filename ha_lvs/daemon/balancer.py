@@ -311,6 +311,15 @@ class Balancer:
             "failed_steps": [str(failure) for failure in self.failures],
         }
 
+    @property
+    def services(self) -> Mapping[str, VirtualService]:
+        """The services of the config by their names."""
+        return self._services
+
+    def sysctl(self, name: str) -> int | None:
+        """What the kernel has for one under net.ipv4.vs; None for what it does not know."""
+        return self._ipvs.sysctl(name)
+
     def service_status(self, name: str) -> dict[str, Any]:
         """The same of one service alone, which takes a look at that service only."""
         each = self._services[name]

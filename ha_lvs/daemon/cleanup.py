@@ -10,8 +10,9 @@ Rules that hold here:
   would know of it afterwards. What will not go stays noted.
 * What was noted goes first, before anything heavy is imported: on a starved machine loading a config parser can take
   longer than a peer waits. What there is to log is handed over afterwards for the same reason.
-* IPVS stays as it is, as after a planned stop that keeps it: the next start adopts it. Only who asks for it, since
-  nothing is to start here again, has our services removed, and never anybody else's.
+* IPVS stays as it is, as after a planned stop that keeps it: the next start adopts it. What operators have said of
+  servers at run time stays, too. Only who asks for it, since nothing is to start here again, has our services removed
+  and that forgotten, and never anything of anybody else's.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def clean(runtime_dir: Path, config: Path | None, node: str | None, *, services:
         runtime_dir: as it was given to `ha-lvs run`.
         config: a config file, or None.
         node: which of its nodes this machine is; None for the one named like the host.
-        services: whether our services and sync daemons leave IPVS, too, after the addresses.
+        services: whether our services and sync daemons leave IPVS, too, after the addresses, and what operators have
+            said of them at run time is forgotten.
 
     Errors: ConfigError when there is only the file and it is broken; PlatformError when a daemon runs.
     """
@@ -99,6 +101,7 @@ def clean(runtime_dir: Path, config: Path | None, node: str | None, *, services:
         done.failures += carriers.remove(noted or ())
         if services:
             _remove_services(runtime_dir, done)
+            _forget_overrides(runtime_dir, done)
     return done
 
 
@@ -266,6 +269,15 @@ def _remove_services(runtime_dir: Path, done: Cleaned) -> None:
         ownership.services.difference(step.key for step in failed if isinstance(step, DeleteService)),
         sync=not any(isinstance(step, StopSync) for step in failed),
     )
+
+
+def _forget_overrides(runtime_dir: Path, done: Cleaned) -> None:
+    from ha_lvs.daemon.balancer import OVERRIDES_FILE
+
+    try:
+        (runtime_dir / OVERRIDES_FILE).unlink(missing_ok=True)
+    except OSError as problem:
+        done.failures.append(f"{runtime_dir / OVERRIDES_FILE} not removed: {problem.strerror}")
 
 
 def _present(virtual_ips: Iterable[VirtualIp]) -> tuple[VirtualIp, ...]:

@@ -40,12 +40,13 @@ from ha_lvs.daemon.channel import (
     WatchEndpoints,
 )
 from ha_lvs.daemon.instance_status import instance_status
+from ha_lvs.daemon.operating import Operating, waiting_overrides
 from ha_lvs.daemon.peering import Peering
 from ha_lvs.daemon.process import set_process_name
 from ha_lvs.errors import ChannelError, HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
 from ha_lvs.kernel.ownership import Ownership
-from ha_lvs.model import DirectorPart, Endpoint, ServerState, ServicesChange
+from ha_lvs.model import DirectorPart, Endpoint, Override, ServerState, ServicesChange
 from ha_lvs.observe import logs
 from ha_lvs.plan.steps import StepFailure
 
@@ -86,6 +87,7 @@ class Director:
         self._wake = asyncio.Event()
         self._failed = False  # whether a step is to be tried again
         self._expecting_change = True  # whether the next pass has a cause; steps without one are drift
+        self._look_at = 0.0  # when the whole kernel is looked at next, in monotonic seconds
         self._stopping = False
         self._planned = False
         self._unready = "" if balancer is None else "IPVS is not programmed yet"
@@ -95,8 +97,11 @@ class Director:
             runtime_dir,
             unready=lambda: self._unready,
             serving=() if balancer is None else (each for each, serves in balancer.endpoints().items() if serves),
-            status=self.status,
+            status=self._status_for_peer,
+            overrides=None if balancer is None else balancer.overrides,
+            heard=self._heard,
         )
+        self._operating = Operating(part.node, balancer, self._follow_up_now, self.peering.overrides.tell)
 
     async def run(self) -> None:
         """Works until told to stop or until the guardian is gone."""
@@ -109,7 +114,11 @@ class Director:
             loop.add_reader(channel.fileno(), self._read, channel, take)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # the guardian decides
-        server = await control.serve(self._runtime_dir, self._answer)
+        sockets = (
+            (control.SOCKET_NAME, self._answer, 0o660),
+            (control.OPERATE_SOCKET_NAME, self._operating.answer, 0o600),
+        )
+        servers = [await control.serve(self._runtime_dir, verbs, name=name, mode=mode) for name, verbs, mode in sockets]
         self.peering.start()
         self._elector.send(Hello())
         self._prober.send(Hello())
@@ -121,28 +130,30 @@ class Director:
         finally:
             beat.cancel()
             await self.peering.close()
-            server.close()
-            (self._runtime_dir / control.SOCKET_NAME).unlink(missing_ok=True)
+            for server, (name, _, _) in zip(servers, sockets, strict=True):
+                server.close()
+                (self._runtime_dir / name).unlink(missing_ok=True)
         if self._planned and self._balancer is not None:
             self._tell(self._balancer.finish(), expected=True)
 
     # -------------------------------------------------------------------------------------- reconciling
 
     async def _reconcile_loop(self) -> None:
-        look_at = time.monotonic()  # when the whole kernel is looked at next
+        self._look_at = time.monotonic()
         while not self._stopping:
             if self._balancer is None:
                 self._answer_guardian(())
                 await self._wake.wait()
                 self._wake.clear()
                 continue
-            if self._expecting_change or time.monotonic() >= look_at:
-                look_at = time.monotonic() + self._look_at_all(self._balancer)
+            if self._expecting_change or time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + self._look_at_all(self._balancer)
             elif self._balancer.touched or self._followed or self._due(self._balancer):
-                look_at = min(look_at, time.monotonic() + self._look_at_what_happened(self._balancer))
-            moments = [look_at] if self._balancer.changes_at is None else [look_at, self._balancer.changes_at]
+                self._follow_up()
+            changes_at = self._balancer.changes_at
+            next_at = self._look_at if changes_at is None else min(self._look_at, changes_at)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, min(moments) - time.monotonic()))
+                await asyncio.wait_for(self._wake.wait(), max(0.0, next_at - time.monotonic()))
             self._wake.clear()
 
     def _look_at_all(self, balancer: Balancer) -> float:
@@ -164,20 +175,33 @@ class Director:
         self._failed = True
         return RETRY_S
 
-    def _look_at_what_happened(self, balancer: Balancer) -> float:
-        """Returns the most seconds until the next look at all."""
+    def _follow_up(self) -> str:
+        """Brings the services that something happened to to what they should be; returns why it cannot look, if so."""
+        assert self._balancer is not None
+        unread = ""
         try:
-            outcome = balancer.follow_up()
+            outcome = self._balancer.follow_up()
         except KernelError as problem:
             log.error("IPVS cannot be read", detail=str(problem))
-            outcome = None
-        if outcome is not None:
+            unread = str(problem)
+        else:
             self._tell(outcome, expected=True)
             self._answer_guardian(outcome.failures)
             if not outcome.failures:
-                return self._part.reconcile_interval_s
+                return ""
         self._failed = True
-        return RETRY_S
+        self._look_at = min(self._look_at, time.monotonic() + RETRY_S)
+        return unread
+
+    def _follow_up_now(self) -> str:
+        self._wake.set()  # the loop sleeps until what was due before
+        return self._follow_up()
+
+    def _heard(self, overrides: list[Override]) -> list[Override]:
+        news = self._operating.heard(overrides)
+        if self._balancer is not None and self._balancer.touched:
+            self._wake.set()
+        return news
 
     def _answer_guardian(self, failures: Iterable[StepFailure]) -> None:
         """Tells the guardian that the kernel shows what it asked us to follow."""
@@ -305,7 +329,19 @@ class Director:
                 return self.status()
             case "status of both":
                 return await self.peering.both(self.status())
-        return {"error": f"unknown verb {request.get('verb')!r}; known: status, status of both"}
+            case "service status":
+                name = str(request["service"])
+                own = self._operating.status(name)
+                others = await self.peering.service(name) if own["ok"] and request.get("everywhere") else {}
+                return {**own, "node": self._part.node, "others": others}
+        known = ("status", "status of both", "service status")
+        return {"error": f"unknown verb {request.get('verb')!r}; known: {', '.join(known)}"}
+
+    def _status_for_peer(self, service: str) -> dict[str, Any]:
+        if not service:
+            return self.status()
+        found = self._operating.status(service)
+        return {"services": {service: found["status"]} if found["ok"] else {}}
 
     def status(self) -> dict[str, Any]:
         """What `ha-lvs status --json` prints."""
@@ -321,6 +357,7 @@ class Director:
                 for config in self._part.instances
             },
             **(nothing if self._balancer is None else self._balancer.status()),
+            "overrides": [] if self._balancer is None else waiting_overrides(self._balancer),
             **self.peering.status(),
         }
 
@@ -376,6 +413,8 @@ def main(arguments: list[str] | None = None) -> int:
             if balancer is not None:
                 if balancer.ownership.problem:
                     log.warning("ownership unknown", detail=balancer.ownership.problem)
+                if balancer.overrides.problem:
+                    log.warning("operator overrides unknown", detail=balancer.overrides.problem)
                 for service, server in sorted(balancer.adopted, key=str):
                     log.info("server adopted from the kernel", service=str(service), server=str(server))
             director = Director(part, guardian, elector, prober, balancer, options.runtime_dir)

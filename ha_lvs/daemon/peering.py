@@ -13,6 +13,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -34,8 +35,10 @@ from ha_lvs.daemon.channel import (
     TrackState,
 )
 from ha_lvs.daemon.offers import Offers
+from ha_lvs.daemon.overrides import Overrides
+from ha_lvs.daemon.spreading import Spreading
 from ha_lvs.daemon.telling import Told
-from ha_lvs.model import DirectorPart, Endpoint, PeerLink, ServerState
+from ha_lvs.model import DirectorPart, Endpoint, Override, PeerLink, ServerState
 from ha_lvs.peer.acquaintances import Acquaintances
 from ha_lvs.peer.discovery import Announced, Discovery
 from ha_lvs.peer.exchange import StatusExchange
@@ -61,7 +64,9 @@ class Peering:
         runtime_dir: where acquaintances are remembered.
         unready: why IPVS is not as it should be, in words; empty when it is.
         serving: endpoints that get traffic although no probe has told of them yet.
-        status: what is answered to a peer that asks.
+        status: what is answered to a peer that asks; it is given the name of the one service that matters, or nothing.
+        overrides: what operators have said; None where there are no services.
+        heard: takes in what they have said at a peer, and returns what was news.
     """
 
     def __init__(
@@ -72,7 +77,9 @@ class Peering:
         *,
         unready: Callable[[], str],
         serving: Iterable[Endpoint],
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[str], dict[str, Any]],
+        overrides: Overrides | None = None,
+        heard: Callable[[list[Override]], list[Override]] = list,
     ) -> None:
         now = time.monotonic()
         self._part = part
@@ -100,6 +107,7 @@ class Peering:
             self._hub.handlers["pools"] = self._on_pools
             self._hub.handlers["config"] = self._on_config
             self._exchange = StatusExchange(self._hub, status)
+        self.overrides = Spreading(self._hub, overrides, heard)
         instances = frozenset(instance.name for instance in part.instances)
         self._offers = Offers(part.node, instances, elector, self._hub, self._unready)
 
@@ -200,6 +208,20 @@ class Peering:
         found = {"self": own, "peer": peer, "problem": "; ".join(problems)}
         return found | ({"others": answers} if answers else {})
 
+    async def service(self, name: str) -> dict[str, Any]:
+        """One service as the other directors have it, by their names; None for one that is not there to tell.
+
+        Arguments:
+            name: of the service.
+        """
+        found: dict[str, Any] = {}
+        for link in self._links():
+            found[link.node] = None
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                assert self._exchange is not None
+                found[link.node] = (await self._exchange.ask(link, name)).get("services", {}).get(name)
+        return found
+
     def _peer_status(self, link: Link) -> dict[str, Any]:
         state = link.state()
         configured = self._config is not None and any(peer.node == link.node for peer in self._config.peers)
@@ -233,6 +255,7 @@ class Peering:
         self._pools.peer_linked(link.node, now)
         self._in_sync.linked(now)
         self._offers.linked(link)
+        self.overrides.linked(link)
         self._send_pools(link)
         log.notice(
             "peer linked",
@@ -319,6 +342,7 @@ class Peering:
         if in_sync is not None:
             self._to_elector.tell("in sync", SyncState(in_sync))
         self._to_elector.catch_up()
+        self.overrides.look(now)
         for link in self._links():
             missed = not link.linked and not link.planned and now - link.changed_at >= UNLINKED_S
             if missed and link.node not in self._missed:

@@ -16,7 +16,6 @@ run inside the director's. So the messages of the look-up and all batches travel
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import os
@@ -183,12 +182,16 @@ class Ipvs:
         rows = self._ask("read the time-outs", requests.get_timeouts)
         return next((row.timeouts for row in rows if isinstance(row, TimeoutsRow)), Timeouts())
 
+    def sysctl(self, name: str) -> int | None:
+        """The value of a sysctl under net.ipv4.vs; None for one that this kernel does not have."""
+        try:
+            return int((_SYSCTLS / name).read_text())
+        except (OSError, ValueError):
+            return None
+
     def _sysctls(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for name in self.sysctls:
-            with contextlib.suppress(OSError, ValueError):  # one that this kernel does not have
-                found[name] = int((_SYSCTLS / name).read_text())
-        return found
+        found = {name: self.sysctl(name) for name in self.sysctls}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _services(self) -> list[ServiceRow]:
         rows = self._dump("list the virtual services", requests.list_services)

@@ -1,6 +1,6 @@
 """Asking a peer's director for its status, over the link; a status of many services takes many messages.
 
-status        {request}                      the question
+status        {request, service}             the question; of all services where `service` is missing or not understood
 status part   {request, text, last}          pieces of the answer's JSON, in order
 """
 
@@ -38,10 +38,10 @@ class StatusExchange:
 
     Arguments:
         hub: of the links.
-        status: our own.
+        status: our own; given the name of a service, at least what concerns that.
     """
 
-    def __init__(self, hub: Hub, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, hub: Hub, status: Callable[[str], dict[str, Any]]) -> None:
         self._status = status
         self._numbers = itertools.count(1)
         self._open: dict[int, _Answer] = {}
@@ -49,15 +49,18 @@ class StatusExchange:
         hub.handlers[ASK] = self._asked
         hub.handlers[PART] = self._part
 
-    async def ask(self, link: Link) -> dict[str, Any]:
+    async def ask(self, link: Link, service: str = "") -> dict[str, Any]:
         """The status of the director at the other end.
+
+        Arguments:
+            service: the one that matters; the answer may leave the others out. Empty for everything.
 
         Errors: TimeoutError when it does not answer in time; ConnectionError when it is not linked, or not any more.
         """
         number = next(self._numbers)
         answer = self._open[number] = _Answer(link.node)
         try:
-            if not link.send(ASK, {"request": number}):
+            if not link.send(ASK, {"request": number} | ({"service": service} if service else {})):
                 raise ConnectionError(link.detail)
             async with asyncio.timeout(ANSWER_S):
                 return await answer.whole
@@ -74,13 +77,14 @@ class StatusExchange:
         number = int(body["request"])
         if len(self._tasks) >= MOST_AT_ONCE:
             return  # whoever asks so often may ask again
-        task = asyncio.get_running_loop().create_task(self._answer(link, number))
+        service = str(body.get("service", ""))
+        task = asyncio.get_running_loop().create_task(self._answer(link, number, service))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, link: Link, number: int) -> None:
+    async def _answer(self, link: Link, number: int, service: str) -> None:
         try:
-            status = self._status()
+            status = self._status(service)
         except Exception as problem:  # whoever asked must hear of it, and the link goes on
             status = {"error": str(problem) or type(problem).__name__}
         text = json.dumps(status)

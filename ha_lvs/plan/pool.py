@@ -32,6 +32,7 @@ from ha_lvs.model import (
 )
 
 SLOW_START_STEPS = 20
+_ROUNDING = 1e-6
 
 Said = Mapping[tuple[str, DestinationKey | None], Override]
 """What operators have said, by service name and server; None stands for the service as a whole."""
@@ -146,7 +147,8 @@ def _slow_start(
     since = standing.risen.get((service.name, server)) if service.slow_start_s else None
     if since is None or weight <= 1:
         return weight, None
-    step = math.floor((standing.now - since) * SLOW_START_STEPS / service.slow_start_s)
+    # The moment that was given as the next one counts as reached, however it was rounded; else time stands still there.
+    step = math.floor((standing.now - since) * SLOW_START_STEPS / service.slow_start_s + _ROUNDING)
     if step >= SLOW_START_STEPS:
         return weight, None
     by_now = max(1, weight * max(0, step) // SLOW_START_STEPS)

@@ -138,6 +138,18 @@ Step = (
 )
 
 
+def service_of(step: Step) -> ServiceKey | None:
+    """The service that a step is about, or None."""
+    match step:
+        case AddService() | SetService():
+            return step.service.key
+        case DeleteService():
+            return step.key
+        case AddDestination() | SetDestination() | DeleteDestination():
+            return step.service
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class StepFailure:
     """A step that the kernel refused.

@@ -216,7 +216,7 @@ class PeeringNode:
         def make() -> Peering:
             made = Peering(
                 given, inner, directory,
-                unready=lambda: self.unready, serving=(), status=lambda: {"node": given.node},
+                unready=lambda: self.unready, serving=(), status=lambda _service: {"node": given.node},
             )  # fmt: skip
             made.start()
             return made

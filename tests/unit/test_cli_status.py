@@ -399,6 +399,39 @@ def test_a_failing_director_is_quoted(tmp_path: Path) -> None:
     assert "IPVS cannot be read" in ran.stderr
 
 
+OVERRIDDEN = deepcopy(STATUS)
+OVERRIDDEN["services"]["web"] |= {"enabled": False, "quorum": False, "strength": 1, "sorry": True}
+OVERRIDDEN["services"]["web"]["servers"]["10.9.0.21:80"] |= {"override": 0}
+OVERRIDDEN["services"]["web"]["servers"]["10.9.0.23:80"] |= {"override": 3}
+SINCE = "2020-01-01T00:00:00+00:00"
+OVERRIDDEN["overrides"] = [
+    {"service": "web", "server": None, "weight": 0, "since": SINCE, "node": "lb2", "configured": True},
+    {"service": "old", "server": "10.9.0.99:80", "weight": 7, "since": SINCE, "node": "lb1", "configured": False},
+]
+
+
+def test_what_operators_have_said_and_a_lost_quorum_are_shown(tmp_path: Path) -> None:
+    with director(tmp_path, OVERRIDDEN):
+        shown = ha_lvs("status", "--runtime-dir", tmp_path).stdout
+        told = json.loads(ha_lvs("status", "--json", "--runtime-dir", tmp_path).stdout)
+    assert "disabled by an operator, quorum lost with strength 1, sorry server in use" in shown
+    rows = {line.split()[0]: " ".join(line.split()) for line in shown.splitlines() if line.strip()}
+    assert "drained" in rows["10.9.0.21:80"]
+    assert "set to 3" in rows["10.9.0.23:80"]
+    assert "web all servers disabled lb2" in " ".join(shown.split())
+    assert "10.9.0.99:80 weight 7 lb1" in rows["old"]
+    assert rows["old"].endswith("not in the config")
+    assert told["overrides"] == OVERRIDDEN["overrides"]
+
+
+def test_both_directors_are_shown_with_what_operators_have_said(tmp_path: Path) -> None:
+    both = {"self": STATUS, "peer": OVERRIDDEN | {"node": "lb2"}, "problem": ""}
+    with director(tmp_path, STATUS, both):
+        shown = ha_lvs("status", "--peer", "--runtime-dir", tmp_path).stdout
+    assert "disabled by an operator at lb2, quorum lost with strength 1 at lb2" in shown
+    assert "drained" in shown
+
+
 def test_json_loads_neither_rich_nor_the_config_nor_the_kernel(running: Path) -> None:
     code = (
         "import sys\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ha_lvs.config.derived import MARKS, made_marks
 from ha_lvs.config.parts import director_part
-from ha_lvs.daemon.channel import from_json, to_json
+from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.model import (
     SCHEDULERS,
     AddressRange,

@@ -15,7 +15,7 @@ The tests compare the table with every call that logs. `ha_lvs.observe.catalog` 
 
 from __future__ import annotations
 
-from ha_lvs.observe.events import attendant, bfd, director, elector, eligibility, guardian, peer
+from ha_lvs.observe.events import attendant, bfd, director, elector, eligibility, guardian, overrides, peer
 from ha_lvs.observe.events.event import Event
 
 __all__ = ["EVENTS", "TABLE", "Event"]
@@ -26,6 +26,7 @@ TABLE: tuple[Event, ...] = (
     *eligibility.EVENTS,
     *bfd.EVENTS,
     *director.EVENTS,
+    *overrides.EVENTS,
     *peer.EVENTS,
     *attendant.EVENTS,
 )
