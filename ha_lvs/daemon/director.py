@@ -323,7 +323,7 @@ def _balancer(
     needed = bool(part.services) or part.sync is not None
     if not needed:
         owned = Ownership(runtime_dir / OWNERSHIP_FILE)
-        if not owned.services and not owned.sync:
+        if not owned.anything:
             return None
     try:
         ipvs = stack.enter_context(Ipvs())
