@@ -133,6 +133,25 @@ def program() -> str | None:
     return shutil.which("nft", path=os.pathsep.join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH))))
 
 
+def why_not() -> str:
+    """Why the table cannot be seen here, in the words for the operator; empty when it can."""
+    try:
+        Marks().read()
+    except MarksError as problem:
+        return str(problem)
+    return ""
+
+
+def masquerades() -> bool | None:
+    """Whether a rule of nftables, whosever it is, translates source addresses; None when the rules cannot be seen."""
+    try:
+        said = _run("-s", "list", "ruleset")
+    except MarksError:
+        return None
+    words = said.out.split()
+    return None if said.code else "masquerade" in words or "snat" in words
+
+
 def _run(*arguments: str, text: str = "") -> _Said:
     path = program()
     if path is None:
