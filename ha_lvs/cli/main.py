@@ -25,6 +25,7 @@ VERBS = {
     "run": "ha_lvs.cli.run",
     "status": "ha_lvs.cli.observe",
     "plan": "ha_lvs.cli.observe",
+    "doctor": "ha_lvs.cli.doctor",
     "discover": "ha_lvs.cli.discover",
     "drill": "ha_lvs.cli.drill",
     "reload": "ha_lvs.cli.operate",

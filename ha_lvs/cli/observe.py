@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from ha_lvs.cli.options import RuntimeDir
 from ha_lvs.daemon.control import DEFAULT_RUNTIME_DIR, query
 from ha_lvs.errors import PlatformError
-from ha_lvs.model import CheckType, Endpoint, ServerState, VirtualService
+from ha_lvs.model import CheckType, DirectorPart, Endpoint, ServerState, VirtualService
 
 if TYPE_CHECKING:
     from ha_lvs.plan.steps import Step
@@ -70,7 +71,8 @@ def plan(
 ) -> None:
     """Show what a director with this file would change in the IPVS of this kernel, changing nothing.
 
-    The sync daemons are left out: they follow the role.
+    Time-outs, sysctls and the marks of service groups, which nftables gives, are included. The sync daemons are left
+    out: they follow the role.
     """
     from ha_lvs.config.loader import load
     from ha_lvs.config.parts import director_part
@@ -82,7 +84,7 @@ def plan(
         return
     told, why_not = _ask_health(runtime_dir)
     health = known_health(part.services, told)
-    steps = _steps(part.services, health, runtime_dir)
+    steps = _steps(part, health, runtime_dir)
     unknown = sum(state is ServerState.UNKNOWN for state in health.values())
     if unknown:
         asked = f" ({why_not})" if why_not else ""
@@ -121,7 +123,7 @@ def _owns_anything(runtime_dir: Path) -> bool:
     from ha_lvs.kernel.ownership import Ownership
 
     ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
-    return bool(ownership.services) or ownership.sync
+    return ownership.anything
 
 
 def _ask_health(runtime_dir: Path) -> tuple[dict[str, Any], str]:
@@ -132,13 +134,12 @@ def _ask_health(runtime_dir: Path) -> tuple[dict[str, Any], str]:
         return {}, f"no director answers in {runtime_dir}"
 
 
-def _steps(
-    services: tuple[VirtualService, ...], health: Mapping[Endpoint, ServerState], runtime_dir: Path
-) -> tuple[Step, ...]:
+def _steps(part: DirectorPart, health: Mapping[Endpoint, ServerState], runtime_dir: Path) -> tuple[Step, ...]:
     from ha_lvs.daemon.balancer import OWNERSHIP_FILE
     from ha_lvs.kernel.ipvs import Ipvs
+    from ha_lvs.kernel.marks import Marks
     from ha_lvs.kernel.ownership import Ownership
-    from ha_lvs.plan.desired import KernelState, desired_services
+    from ha_lvs.plan.desired import KernelState, desired_services, desired_traffic
     from ha_lvs.plan.diff import diff
     from ha_lvs.plan.pool import Standing
 
@@ -146,7 +147,12 @@ def _steps(
     if ownership.problem:
         typer.echo(f"ha-lvs: {ownership.problem}", err=True)
     taken = {endpoint: ServerState.UP if state is ServerState.UNKNOWN else state for endpoint, state in health.items()}
-    with Ipvs() as ipvs:
+    with Ipvs(tuple(name for name, _ in part.sysctls)) as ipvs:
         actual = ipvs.read()
-    entries, _ = desired_services(services, Standing(health=taken))
-    return diff(KernelState(entries), actual, ownership.services)
+    entries, _ = desired_services(part.services, Standing(health=taken))
+    traffic = desired_traffic(part.services)
+    if traffic or ownership.marks:
+        found = Marks().read()
+        actual = replace(actual, traffic=found.traffic, strays=found.strays)
+    wanted = KernelState(entries, frozenset(), part.timeouts, dict(part.sysctls), traffic)
+    return diff(wanted, actual, ownership.services)

@@ -214,7 +214,7 @@ def cleanup(
     ] = None,
     node: Annotated[str | None, typer.Option(help="Which node of FILE this is; by default the host's name.")] = None,
     services: Annotated[
-        bool, typer.Option("--services", help="Remove our services and sync daemons from IPVS, too: to uninstall.")
+        bool, typer.Option("--services", help="Remove our services, marks and sync daemons, too: to uninstall.")
     ] = False,
     runtime_dir: RuntimeDir = DEFAULT_RUNTIME_DIR,
 ) -> None:

@@ -82,6 +82,20 @@ def show_directors(directors: Sequence[dict[str, Any]]) -> None:
     _print(lambda console: show_rows(console, titles, rows, prose=(2,)))
 
 
+def show_findings(findings: Sequence[tuple[str, str, str, str]]) -> None:
+    """Prints what `ha-lvs doctor` has found on stdout.
+
+    Arguments:
+        findings: the judgement, what was looked at, what was found, and the remedy or nothing.
+    """
+    styles = {"ok": "green", "note": ATTENTION, "mend": FAILED}
+    rows = [
+        [text(judgement, styles[judgement]), text(check, "bold"), text(found), text(remedy or NONE)]
+        for judgement, check, found, remedy in findings
+    ]
+    _print(lambda console: show_rows(console, ["", "check", "found", "remedy"], rows, prose=(2, 3)))
+
+
 def _same(shown: str, same: bool) -> Text:
     return text(shown if same else f"{shown} differs", "" if same else ATTENTION)
 

@@ -6,11 +6,14 @@ process tells it what happened and calls `reconcile` or `follow_up`.
 Rules that hold here:
 * `reconcile` looks at the whole kernel, for drift; `follow_up` only at the services that something happened to, so
   that one verdict among ten thousand servers costs no more than one among ten.
+* Packet rules, which give traffic the marks of services, change with the config only: whole looks see to them. Where
+  no service needs any and none of ours is left, they are not looked at either.
 * Whatever is derived (pools, quorums) is derived anew from what is known; only quorums remember, for their hysteresis.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +23,7 @@ from typing import Any
 from ha_lvs.daemon.channel import EndpointState
 from ha_lvs.daemon.overrides import Overrides
 from ha_lvs.kernel.ipvs import Counts, Ipvs
+from ha_lvs.kernel.marks import Marks, is_about_marks
 from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import (
     CheckType,
@@ -34,9 +38,10 @@ from ha_lvs.model import (
     ServiceEntry,
     ServiceKey,
     SyncState,
+    Traffic,
     VirtualService,
 )
-from ha_lvs.plan.desired import KernelState, desired_services, desired_sync, service_entry
+from ha_lvs.plan.desired import KernelState, desired_services, desired_sync, desired_traffic, service_entry
 from ha_lvs.plan.diff import diff
 from ha_lvs.plan.leaving import Farewell, candidates, farewell
 from ha_lvs.plan.pool import Pool, Standing, state_of
@@ -81,6 +86,7 @@ class Balancer:
         ipvs: the kernel, entered.
         runtime_dir: where it is remembered which services are ours, and what operators have said.
         alive: called again and again while a long pass goes on.
+        marks: the table of marks; only tests give it.
 
     Attributes:
         roles: of the instances, as the elector tells.
@@ -88,9 +94,17 @@ class Balancer:
         changes_at: when something changes by itself (a slow start), in monotonic seconds; None when nothing does.
     """
 
-    def __init__(self, part: DirectorPart, ipvs: Ipvs, runtime_dir: Path, alive: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        part: DirectorPart,
+        ipvs: Ipvs,
+        runtime_dir: Path,
+        alive: Callable[[], object],
+        marks: Marks | None = None,
+    ) -> None:
         self._alive = alive
         self._ipvs = ipvs
+        self._marks = Marks() if marks is None else marks
         self.ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
         self.overrides = Overrides(runtime_dir / OVERRIDES_FILE)
         self.roles: dict[str, Role] = {}
@@ -163,8 +177,12 @@ class Balancer:
         self._touched.update(each.service for each in news if each.service in self._services)
         return news
 
-    def follow(self, part: DirectorPart) -> None:
-        """Follows other services; what is known of those servers that stay still holds."""
+    def follow(self, part: DirectorPart) -> bool:
+        """Follows other services; what is known of those servers that stay still holds.
+
+        Returns whether it takes a look at the whole kernel: packet rules are changed as a whole.
+        """
+        other_marks = desired_traffic(part.services) != desired_traffic(self._part.services)
         before = {each.name: each for each in self._part.services}
         self._gone |= {each.service.key for each in before.values()} - {each.service.key for each in part.services}
         self._touched.update(each.name for each in part.services if before.get(each.name) != each)
@@ -172,6 +190,7 @@ class Balancer:
         self._settings_changed |= settings != (self._part.timeouts, self._part.sysctls)
         self._take_in(part)
         self._verdicts = {endpoint: each for endpoint, each in self._verdicts.items() if endpoint in self._users}
+        return other_marks
 
     @property
     def touched(self) -> bool:
@@ -185,14 +204,15 @@ class Balancer:
 
         Errors: KernelError when the kernel cannot be read.
         """
-        actual = self._ipvs.read()
+        traffic = desired_traffic(self._part.services)
+        actual = self._look(traffic)
         self._forget_what_happened()
         entries, quorums = self._wanted(self._part.services, actual.services)
         part = self._part
         settled = len(self.roles) >= len(part.instances)  # else the elector has not spoken: leave the daemons alone
         sync = desired_sync(part.sync, self.roles.values()) if settled else actual.sync
-        wanted = KernelState(entries, sync, part.timeouts, dict(part.sysctls))
-        return self._apply(wanted, actual, quorums)
+        wanted = KernelState(entries, sync, part.timeouts, dict(part.sysctls), traffic)
+        return self._apply_all(wanted, actual, quorums)
 
     def follow_up(self) -> Outcome:
         """Looks only at the services that something happened to, and brings them to what they should be.
@@ -227,9 +247,24 @@ class Balancer:
         The elector has ended by now, whether or not it came to tell us so.
         """
         if self._part.on_stop is OnStop.REMOVE:
-            return self._apply(KernelState(), self._ipvs.read(), [])
+            return self._apply_all(KernelState(), self._look({}), [])
         self.roles = {instance.name: Role.INITIALIZE for instance in self._part.instances}
         return self.reconcile()
+
+    def _look(self, traffic: Mapping[ServiceKey, Traffic]) -> KernelState:
+        """The whole kernel; its packet rules where there are to be any, or we have made some."""
+        actual = self._ipvs.read()
+        if not traffic and not self.ownership.marks:
+            return actual
+        self._alive()
+        found = self._marks.look()
+        return replace(actual, traffic=found.traffic, strays=found.strays)
+
+    def _apply_all(self, wanted: KernelState, actual: KernelState, quorums: list[QuorumChange]) -> Outcome:
+        outcome = self._apply(wanted, actual, quorums)
+        if not wanted.traffic and not any(is_about_marks(failure.step) for failure in outcome.failures):
+            self.ownership.release(marks=True)
+        return outcome
 
     def _wanted(
         self, services: Iterable[VirtualService], found: Mapping[ServiceKey, ServiceEntry]
@@ -285,11 +320,18 @@ class Balancer:
     def _apply(self, wanted: KernelState, actual: KernelState, quorums: list[QuorumChange]) -> Outcome:
         owned = self.ownership.services
         steps = diff(wanted, actual, owned, sync_owned=self.ownership.sync and bool(actual.sync))
-        self.ownership.claim(wanted.services, sync=any(isinstance(step, StartSync) for step in steps))
+        starts = any(isinstance(step, StartSync) for step in steps)
+        self.ownership.claim(wanted.services, sync=starts, marks=bool(wanted.traffic))
         failures: list[StepFailure] = []
-        for at in range(0, len(steps), STEPS_AT_ONCE):
-            self._alive()
-            failures += self._ipvs.apply(steps[at : at + STEPS_AT_ONCE])
+        for about_marks, group in itertools.groupby(steps, is_about_marks):
+            alike = tuple(group)
+            if about_marks:  # one transaction, however many
+                self._alive()
+                failures += self._marks.apply(alike, wanted.traffic)
+                continue
+            for at in range(0, len(alike), STEPS_AT_ONCE):
+                self._alive()
+                failures += self._ipvs.apply(alike[at : at + STEPS_AT_ONCE])
         failed = {failure.step for failure in failures}
         self.ownership.release(step.key for step in steps if isinstance(step, DeleteService) and step not in failed)
         self.failures = failures

@@ -55,7 +55,7 @@ class Cleaned:
 
     Arguments:
         withdrawn: each address that is gone now.
-        steps: each that was taken in IPVS.
+        steps: each that was taken in IPVS and packet rules.
         warnings: what was left out, and why; the rest was done.
         failures: what could not be done.
         events: the same for the log.
@@ -81,8 +81,8 @@ def clean(runtime_dir: Path, config: Path | None, node: str | None, *, services:
         runtime_dir: as it was given to `ha-lvs run`.
         config: a config file, or None.
         node: which of its nodes this machine is; None for the one named like the host.
-        services: whether our services and sync daemons leave IPVS, too, after the addresses, and what operators have
-            said of them at run time is forgotten.
+        services: whether our services, marks and sync daemons leave the kernel, too, after the addresses, and what
+            operators have said of them at run time is forgotten.
 
     Errors: ConfigError when there is only the file and it is broken; PlatformError when a daemon runs.
     """
@@ -240,16 +240,27 @@ def _remove_services(runtime_dir: Path, done: Cleaned) -> None:
     """Removes from IPVS what the runs with this runtime directory have made there, and forgets it."""
     from ha_lvs.daemon.balancer import OWNERSHIP_FILE
     from ha_lvs.kernel.ipvs import Ipvs
+    from ha_lvs.kernel.marks import Marks, MarksError
     from ha_lvs.kernel.ownership import Ownership
     from ha_lvs.plan.desired import KernelState
     from ha_lvs.plan.diff import diff
-    from ha_lvs.plan.steps import DeleteService, StopSync
+    from ha_lvs.plan.steps import DeleteService, MarkTraffic, StopSync
 
     ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
     if ownership.problem:
         done.failures.append(ownership.problem)
         return
+    if ownership.marks:  # first: a packet with a mark that no service takes goes astray
+        try:
+            marks = Marks()
+            found = marks.look()
+            marks.replace({})
+            done.steps += (MarkTraffic(key, None, traffic) for key, traffic in found.traffic.items())
+            ownership.release(marks=True)
+        except MarksError as problem:
+            done.failures.append(f"marks not removed: {problem}")
     if not ownership.services and not ownership.sync:
+        _log_steps(done)
         return
     try:
         with Ipvs() as ipvs:
@@ -258,17 +269,22 @@ def _remove_services(runtime_dir: Path, done: Cleaned) -> None:
     except PlatformError as problem:
         if IPVS_LOADED.exists():
             done.failures.append(str(problem))
+            _log_steps(done)
             return
         steps, failures = (), []  # IPVS was unloaded, and what was ours with it
     failed = {failure.step for failure in failures}
     done.steps += (step for step in steps if step not in failed)
     done.failures += map(str, failures)
-    if done.steps:
-        done.events.append(LogRecord("notice", "services removed by cleanup", {"steps": len(done.steps)}))
+    _log_steps(done)
     ownership.release(
         ownership.services.difference(step.key for step in failed if isinstance(step, DeleteService)),
         sync=not any(isinstance(step, StopSync) for step in failed),
     )
+
+
+def _log_steps(done: Cleaned) -> None:
+    if done.steps:
+        done.events.append(LogRecord("notice", "services removed by cleanup", {"steps": len(done.steps)}))
 
 
 def _forget_overrides(runtime_dir: Path, done: Cleaned) -> None:

@@ -265,7 +265,7 @@ class Director:
         self.peering.follow(self._part)
         self._followed = change.config_digest
         if self._balancer is not None:
-            self._balancer.follow(self._part)
+            self._expecting_change |= self._balancer.follow(self._part)
             after = self._balancer.endpoints()
             gone = [endpoint for endpoint in before if endpoint not in after]
             self._unsent += (ForgetEndpoints(tuple(some)) for some in _in_frames(gone))
@@ -377,7 +377,7 @@ def _balancer(
     needed = bool(part.services) or part.sync is not None
     if not needed:
         owned = Ownership(runtime_dir / OWNERSHIP_FILE)
-        if not owned.services and not owned.sync:
+        if not owned.anything:
             return None
     try:
         ipvs = stack.enter_context(Ipvs())

@@ -34,6 +34,8 @@ from ha_lvs.plan.steps import (
     AddService,
     DeleteDestination,
     DeleteService,
+    MarkTraffic,
+    MendMarks,
     SetDestination,
     SetService,
     SetSysctl,
@@ -435,7 +437,7 @@ def _encode(step: Step, family: int, sequence: int) -> bytes:
             return requests.delete_daemon(family, sequence, daemon.state)
         case SetTimeouts(timeouts):
             return requests.set_timeouts(family, sequence, timeouts)
-        case SetSysctl():
+        case SetSysctl() | MarkTraffic() | MendMarks():
             raise TypeError(f"{step} is not for netlink")
 
 

@@ -28,7 +28,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Ownership:
-    """The services, and whether the sync daemons, that we made in this kernel since it booted.
+    """The services, and whether the sync daemons and the table of marks, that we made in this kernel since it booted.
 
     Arguments:
         path: of the file; its directory exists.
@@ -37,6 +37,7 @@ class Ownership:
     Attributes:
         services: the keys of our services.
         sync: whether we started sync daemons.
+        marks: whether we made the table of marks.
         problem: why the file was not used, for an operator; empty when there is nothing to say.
     """
 
@@ -45,6 +46,7 @@ class Ownership:
         self._boot_id = _boot_id() if boot_id is None else boot_id
         self.services: frozenset[ServiceKey] = frozenset()
         self.sync = False
+        self.marks = False
         self.problem = ""
         try:
             self._read()
@@ -55,24 +57,30 @@ class Ownership:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.problem = f"{path} is damaged and was ignored; leftovers of an earlier run stay"
 
-    def claim(self, services: Iterable[ServiceKey], *, sync: bool = False) -> None:
+    @property
+    def anything(self) -> bool:
+        """Whether something in this kernel is ours."""
+        return bool(self.services) or self.sync or self.marks
+
+    def claim(self, services: Iterable[ServiceKey], *, sync: bool = False, marks: bool = False) -> None:
         """Adds to what is ours, before it is created.
 
         Errors: PlatformError when the file cannot be written.
         """
-        self._become(self.services.union(services), self.sync or sync)
+        self._become(self.services.union(services), self.sync or sync, self.marks or marks)
 
-    def release(self, services: Iterable[ServiceKey], *, sync: bool = False) -> None:
+    def release(self, services: Iterable[ServiceKey] = (), *, sync: bool = False, marks: bool = False) -> None:
         """Takes from what is ours, after it was removed.
 
         Errors: PlatformError when the file cannot be written.
         """
-        self._become(self.services.difference(services), self.sync and not sync)
+        self._become(self.services.difference(services), self.sync and not sync, self.marks and not marks)
 
-    def _become(self, services: frozenset[ServiceKey], sync: bool) -> None:
-        if (services, sync) == (self.services, self.sync):
+    def _become(self, services: frozenset[ServiceKey], sync: bool, marks: bool) -> None:
+        if (services, sync, marks) == (self.services, self.sync, self.marks):
             return
-        data = {"boot": self._boot_id, "sync": sync, "services": sorted(_texts(key) for key in services)}
+        keys = sorted(_texts(key) for key in services)
+        data = {"boot": self._boot_id, "sync": sync, "marks": marks, "services": keys}
         try:
             files.replace(self._path, json.dumps(data, indent=0))
         except OSError as problem:
@@ -80,21 +88,23 @@ class Ownership:
                 f"{self._path} cannot be written ({problem.strerror}): "
                 "the runtime directory must exist, be ours and have room"
             ) from problem
-        self.services, self.sync = services, sync
+        self.services, self.sync, self.marks = services, sync, marks
 
     def _read(self) -> None:
         data = json.loads(self._path.read_bytes())
         if data["boot"] != self._boot_id:
             return
-        services = frozenset(
-            ServiceKey(ip_address(address), int(port), Protocol(protocol))
-            for address, port, protocol in data["services"]
-        )
-        self.services, self.sync = services, bool(data["sync"])
+        services = frozenset(_key(*texts) for texts in data["services"])
+        self.services, self.sync, self.marks = services, bool(data["sync"]), bool(data.get("marks", False))
 
 
 def _texts(key: ServiceKey) -> list[str]:
-    return [str(key.address), str(key.port), key.protocol.value]
+    mark = [str(key.mark)] if key.mark else []
+    return [str(key.address), str(key.port), key.protocol.value, *mark]
+
+
+def _key(address: str, port: str, protocol: str, mark: str = "0") -> ServiceKey:
+    return ServiceKey(ip_address(address), int(port), Protocol(protocol), int(mark))
 
 
 def _boot_id() -> str:

@@ -61,6 +61,7 @@ from ha_lvs.model.parts import (
     ServicesChange,
 )
 from ha_lvs.model.services import (
+    MOST_PORT,
     AddressRange,
     ConnectionSync,
     OnStop,
@@ -73,7 +74,7 @@ from ha_lvs.model.services import (
 )
 
 __all__ = [
-    "FULL_PREFIX", "HASHING_SCHEDULERS", "MAX_ADVERTISED", "SCHEDULERS", "SYNC_GROUP", "AddressRange",
+    "FULL_PREFIX", "HASHING_SCHEDULERS", "MAX_ADVERTISED", "MOST_PORT", "SCHEDULERS", "SYNC_GROUP", "AddressRange",
     "AttendantPart", "Authentication", "BfdSession", "Check", "CheckType", "ConnectionSync", "Destination",
     "DestinationKey", "DirectorPart", "ElectorPart", "Encapsulation", "Endpoint", "FileTrack", "Forwarding",
     "IPAddress", "IPNetwork", "Key", "NotifyScript", "OnStop", "Override", "Peer", "PeerLink", "PortRange",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 from ha_lvs.model.addresses import IPAddress
 from ha_lvs.model.health import Endpoint
 from ha_lvs.model.ipvs import SYNC_GROUP, Destination, DestinationKey, Protocol, Service
+
+MOST_PORT = 0xFFFF
+RANGES_TOLD = 8
+"""So many ranges of a service are listed for people one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,36 @@ class Traffic:
     protocols: tuple[Protocol, ...]
     addresses: tuple[AddressRange, ...]
     ports: tuple[PortRange, ...] = ()
+
+    def merged(self) -> Traffic:
+        """The same in the one form by which traffic compares: in order, and no range touches another."""
+        protocols = tuple(sorted(set(self.protocols), key=lambda each: each.number))
+        runs = _merged((int(each.first), int(each.last)) for each in self.addresses)
+        kind = type(self.addresses[0].first) if self.addresses else ip_address
+        addresses = tuple(AddressRange(kind(first), kind(last)) for first, last in runs)
+        ports = tuple(PortRange(first, last) for first, last in _merged((each.first, each.last) for each in self.ports))
+        return Traffic(protocols, addresses, () if ports == (PortRange(0, MOST_PORT),) else ports)
+
+    def __str__(self) -> str:
+        protocols = ", ".join(each.value for each in self.protocols)
+        ports = f" ports {_list(self.ports)}" if self.ports else ""
+        return f"{protocols} to {_list(self.addresses)}{ports}"
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if runs and first <= runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
+        else:
+            runs.append((first, last))
+    return runs
+
+
+def _list(ranges: tuple[AddressRange, ...] | tuple[PortRange, ...]) -> str:
+    told = ", ".join(str(each) for each in ranges[:RANGES_TOLD])
+    left = len(ranges) - RANGES_TOLD
+    return f"{told} and {left} more" if left > 0 else told
 
 
 @dataclass(frozen=True, slots=True)

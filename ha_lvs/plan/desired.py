@@ -39,7 +39,8 @@ class KernelState:
         sync: at most one daemon of each state.
         timeouts: of connections.
         sysctls: under net.ipv4.vs, by name.
-        traffic: what is given a firewall mark by us, by the service of that mark.
+        traffic: what is given a firewall mark by us, by the service of that mark; as `Traffic.merged`.
+        strays: what else was found in our table of marks, for people; empty in whatever is desired.
     """
 
     services: Mapping[ServiceKey, ServiceEntry] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class KernelState:
     timeouts: Timeouts = field(default_factory=Timeouts)
     sysctls: Mapping[str, int] = field(default_factory=dict)
     traffic: Mapping[ServiceKey, Traffic] = field(default_factory=dict)
+    strays: str = ""
 
 
 def service_entry(service: Service, destinations: Iterable[Destination] = ()) -> ServiceEntry:
@@ -75,7 +77,7 @@ def desired_sync(sync: ConnectionSync | None, roles: Collection[Role]) -> frozen
 
 def desired_traffic(services: Iterable[VirtualService]) -> dict[ServiceKey, Traffic]:
     """What is to be given firewall marks for these services."""
-    return {each.service.key: each.traffic for each in services if each.traffic is not None}
+    return {each.service.key: each.traffic.merged() for each in services if each.traffic is not None}
 
 
 def _sync_states(roles: Collection[Role]) -> set[SyncState]:

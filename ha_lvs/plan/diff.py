@@ -2,19 +2,21 @@
 
 What is touched: services that are desired or owned (made by us, by `Ownership`), whole with their
 destinations. Every other service is foreign and stays as it is. Sync daemons are ours once any is desired or
-`sync_owned` says so.
+`sync_owned` says so. The table of marks is ours alone, whatever is in it.
 
 In which order, and why:
 1. Service by service: make it or change it, because destinations need it; then add destinations, then raise
    weights, then the other changes, and only then remove destinations. So a pool that has servers before and
    after is never empty on the way, nor left with weight 0 only, wherever the steps are cut off.
-2. Remove services that are owned and no longer desired; the kernel drops their destinations with them.
-3. Sync daemons, last because the connections that a backup receives are bound to destinations that exist.
+2. Marks, all in one piece since their table is replaced as a whole. A packet with a mark that no service takes
+   falls to the local stack, which refuses it: so marks come after the services that they are for, and go
+   before them.
+3. Remove services that are owned and no longer desired; the kernel drops their destinations with them.
+4. Sync daemons, last because the connections that a backup receives are bound to destinations that exist.
    First those whose state does not run yet, so that nothing is lost in a change of role; then, for each that
    runs with other settings, stop before start, because the kernel has one of each state; at the end those
    that are not wanted: a master that stops discards what it has buffered, so it stops as late as possible.
-
-4. Before all of that, the sysctls and time-outs: what the first connections live by.
+5. Before all of that, the sysctls and time-outs: what the first connections live by.
 
 Any part of the steps may fail or be cut off: the next diff starts from what the kernel then has.
 """
@@ -30,6 +32,8 @@ from ha_lvs.plan.steps import (
     AddService,
     DeleteDestination,
     DeleteService,
+    MarkTraffic,
+    MendMarks,
     SetDestination,
     SetService,
     SetSysctl,
@@ -60,6 +64,7 @@ def diff(
         found = actual.services.get(key)
         if found != entry:
             steps += _service(entry, found)
+    steps += _marks(desired, actual)
     steps += (DeleteService(key) for key in actual.services if key in owned and key not in desired.services)
     if desired.sync or sync_owned:
         steps += _sync(desired.sync, actual.sync)
@@ -85,6 +90,18 @@ def _service(entry: ServiceEntry, found: ServiceEntry | None) -> Iterator[Step]:
         yield SetDestination(service.key, destination, before)
     for gone in have:
         yield DeleteDestination(service.key, gone)
+
+
+def _marks(desired: KernelState, actual: KernelState) -> Iterator[Step]:
+    if actual.strays:
+        yield MendMarks(actual.strays)
+    for key, before in actual.traffic.items():
+        if key not in desired.traffic:
+            yield MarkTraffic(key, None, before)
+    for key, traffic in desired.traffic.items():
+        found = actual.traffic.get(key)
+        if found != traffic:
+            yield MarkTraffic(key, traffic, found)
 
 
 def _sync(desired: frozenset[SyncDaemon], actual: frozenset[SyncDaemon]) -> Iterator[Step]:

@@ -18,6 +18,8 @@ from ha_lvs.plan.steps import (
     AddService,
     DeleteDestination,
     DeleteService,
+    MarkTraffic,
+    MendMarks,
     SetDestination,
     SetService,
     SetSysctl,
@@ -56,7 +58,8 @@ class _Kernel:
         self.pools: dict[ServiceKey, dict[DestinationKey, Destination]] = {}
         self.timeouts = state.timeouts
         self.sysctls = dict(state.sysctls)
-        self.traffic = state.traffic
+        self.traffic = dict(state.traffic)
+        self.strays = state.strays
         self.sync: dict[SyncState, SyncDaemon] = {daemon.state: daemon for daemon in state.sync}
         for key, entry in state.services.items():
             self.services[key] = entry.service
@@ -64,7 +67,8 @@ class _Kernel:
 
     def state(self) -> KernelState:
         services = {key: service_entry(service, self.pools[key].values()) for key, service in self.services.items()}
-        return KernelState(services, frozenset(self.sync.values()), self.timeouts, self.sysctls, self.traffic)
+        sync = frozenset(self.sync.values())
+        return KernelState(services, sync, self.timeouts, self.sysctls, self.traffic, self.strays)
 
     def take(self, step: Step) -> None:
         match step:
@@ -100,6 +104,12 @@ class _Kernel:
                 if name not in self.sysctls:
                     raise _Refused(errno.ENOENT)
                 self.sysctls[name] = value
+            case MarkTraffic(key, None):
+                self.traffic.pop(key, None)
+            case MarkTraffic(key, traffic) if traffic is not None:
+                self.traffic[key] = traffic
+            case MendMarks():
+                self.strays = ""
             case StartSync(daemon):
                 if daemon.state in self.sync:
                     raise _Refused(errno.EEXIST)

@@ -1,5 +1,5 @@
 """The steps by which the IPVS state of a kernel changes, one kernel request each, and as an operator reads
-them.
+them. Those about marks that follow each other are one request together: their table is replaced as a whole.
 
 A step's text starts with ``+`` (made), ``~`` (changed) or ``-`` (removed). `before` of a change is for that
 text only: it says what was found and takes no part in what is written.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon, Timeouts
+from ha_lvs.model import Destination, DestinationKey, Service, ServiceKey, SyncDaemon, Timeouts, Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,42 @@ class SetSysctl:
         return f"~ net.ipv4.vs.{self.name} {was}{self.value}"
 
 
+@dataclass(frozen=True, slots=True)
+class MarkTraffic:
+    """Gives the firewall mark of a service to other traffic than before.
+
+    Arguments:
+        service: identified by its mark.
+        traffic: None for none any more.
+        before: None for none so far.
+    """
+
+    service: ServiceKey
+    traffic: Traffic | None
+    before: Traffic | None = None
+
+    def __str__(self) -> str:
+        if self.traffic is None:
+            return f"- {self.service} on {self.before}"
+        if self.before is None:
+            return f"+ {self.service} on {self.traffic}"
+        return f"~ {self.service} on {self.before} -> {self.traffic}"
+
+
+@dataclass(frozen=True, slots=True)
+class MendMarks:
+    """Makes our table of marks anew, because something was found in it that we had not made.
+
+    Arguments:
+        strays: what was found, for people.
+    """
+
+    strays: str
+
+    def __str__(self) -> str:
+        return f"~ table of marks made anew: {self.strays}"
+
+
 Step = (
     AddService
     | SetService
@@ -135,6 +171,8 @@ Step = (
     | StopSync
     | SetTimeouts
     | SetSysctl
+    | MarkTraffic
+    | MendMarks
 )
 
 

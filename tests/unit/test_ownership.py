@@ -12,6 +12,7 @@ from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import Protocol, ServiceKey
 
 WEB = ServiceKey(IPv4Address("192.0.2.10"), 80, Protocol.TCP)
+GROUP = ServiceKey.of_mark(7, 6)
 DNS = ServiceKey(IPv6Address("2001:db8::53"), 53, Protocol.UDP)
 
 
@@ -39,6 +40,22 @@ def test_claims_add_up_and_releases_take_away(path: Path) -> None:
     again = Ownership(path)
     assert (again.services, again.sync) == (frozenset({DNS}), False)
     assert (ownership.services, ownership.sync) == (again.services, again.sync)
+
+
+def test_a_service_of_a_mark_and_the_table_of_marks_are_remembered(path: Path) -> None:
+    Ownership(path).claim([WEB, GROUP], marks=True)
+    again = Ownership(path)
+    assert (again.services, again.marks, again.anything) == (frozenset({WEB, GROUP}), True, True)
+    again.release([WEB, GROUP])
+    assert Ownership(path).anything
+    again.release(marks=True)
+    assert not Ownership(path).anything
+
+
+def test_a_file_of_before_there_were_marks_is_read(path: Path) -> None:
+    path.write_text('{"boot": "one", "sync": true, "services": [["192.0.2.10", "80", "tcp"]]}')
+    found = Ownership(path, boot_id="one")
+    assert (found.services, found.sync, found.marks, found.problem) == (frozenset({WEB}), True, False, "")
 
 
 def test_another_boot_has_another_kernel(path: Path) -> None:

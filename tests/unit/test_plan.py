@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 from ipaddress import IPv4Address
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_lvs.model import (
+    AddressRange,
     Check,
     CheckType,
     ConnectionSync,
@@ -18,6 +20,7 @@ from ha_lvs.model import (
     DestinationKey,
     Endpoint,
     Forwarding,
+    PortRange,
     Protocol,
     RealServer,
     Role,
@@ -27,9 +30,11 @@ from ha_lvs.model import (
     ServiceKey,
     SyncDaemon,
     SyncState,
+    Timeouts,
+    Traffic,
     VirtualService,
 )
-from ha_lvs.plan.desired import KernelState, desired_services, desired_sync, service_entry
+from ha_lvs.plan.desired import KernelState, desired_services, desired_sync, desired_traffic, service_entry
 from ha_lvs.plan.diff import diff
 from ha_lvs.plan.pool import Standing
 from ha_lvs.plan.simulate import apply
@@ -38,6 +43,8 @@ from ha_lvs.plan.steps import (
     AddService,
     DeleteDestination,
     DeleteService,
+    MarkTraffic,
+    MendMarks,
     SetDestination,
     SetService,
     StartSync,
@@ -126,7 +133,60 @@ def test_sync_follows_the_roles(roles: list[Role], states: set[SyncState]) -> No
     assert desired_sync(None, roles) == frozenset()
 
 
+def addresses(first: int, last: int) -> AddressRange:
+    return AddressRange(IPv4Address(f"192.0.2.{first}"), IPv4Address(f"192.0.2.{last}"))
+
+
+def on(first: int, last: int, *ports: PortRange) -> Traffic:
+    return Traffic((Protocol.TCP,), (addresses(first, last),), ports)
+
+
+GROUP = ServiceKey.of_mark(7)
+OTHER = ServiceKey.of_mark(8)
+
+
+def test_only_groups_have_their_traffic_marked_and_in_one_form() -> None:
+    traffic = Traffic(
+        (Protocol.UDP, Protocol.TCP),
+        (addresses(20, 29), addresses(10, 15), addresses(16, 19)),
+        (PortRange(443, 443), PortRange(80, 89), PortRange(85, 99)),
+    )
+    services = (VirtualService("group", Service(GROUP, "rr"), (), traffic=traffic), *web())
+    merged = Traffic((Protocol.TCP, Protocol.UDP), (addresses(10, 29),), (PortRange(80, 99), PortRange(443, 443)))
+    assert desired_traffic(services) == {GROUP: merged}
+    assert str(merged) == "tcp, udp to 192.0.2.10-192.0.2.29 ports 80-99, 443"
+
+
+def test_all_ports_are_every_port() -> None:
+    assert on(1, 2, PortRange(0, 4000), PortRange(4001, 65535)).merged() == on(1, 2)
+
+
 # ------------------------------------------------------------------------------------------ diff, by example
+
+
+def marked(key: ServiceKey, traffic: Traffic, *servers: Destination) -> KernelState:
+    return replace(pool(key, *servers), traffic={key: traffic})
+
+
+def test_marks_come_after_their_services_and_go_before_them() -> None:
+    before, after = marked(GROUP, on(1, 9), server(1)), marked(OTHER, on(1, 9, PortRange(80, 89)), server(2))
+    assert texts(diff(after, before, frozenset({GROUP}))) == [
+        "+ service mark 8 wlc",
+        "+ server 10.0.0.2:80 dr weight 1 of mark 8",
+        "- mark 7 on tcp to 192.0.2.1-192.0.2.9",
+        "+ mark 8 on tcp to 192.0.2.1-192.0.2.9 ports 80-89",
+        "- service mark 7",
+    ]
+
+
+def test_a_change_of_a_groups_traffic_and_strays_in_our_table_are_told() -> None:
+    before = replace(marked(GROUP, on(1, 9)), strays="it has another rule")
+    steps = diff(marked(GROUP, on(1, 4)), before, NOBODY)
+    assert texts(steps) == [
+        "~ table of marks made anew: it has another rule",
+        "~ mark 7 on tcp to 192.0.2.1-192.0.2.9 -> tcp to 192.0.2.1-192.0.2.4",
+    ]
+    assert steps == (MendMarks("it has another rule"), MarkTraffic(GROUP, on(1, 4), on(1, 9)))
 
 
 def test_a_new_service_comes_with_its_servers() -> None:
@@ -224,7 +284,8 @@ def test_the_simulated_kernel_refuses_what_a_kernel_refuses(step: Step, number: 
 
 # ------------------------------------------------------------------------------------- diff, for every state
 
-KEYS = [ServiceKey(IPv4Address("192.0.2.1"), port, Protocol.TCP) for port in range(1, 5)]
+MARKS = [ServiceKey.of_mark(mark, family) for mark in (1, 2) for family in (4, 6)]
+KEYS = [ServiceKey(IPv4Address("192.0.2.1"), port, Protocol.TCP) for port in range(1, 5)] + MARKS[:2]
 destinations = st.builds(
     server, st.integers(1, 4), st.integers(0, 2), st.sampled_from(Forwarding), st.sampled_from(["", "odd"])
 )
@@ -240,16 +301,31 @@ def entries(key: ServiceKey, servers: st.SearchStrategy[Destination]) -> st.Sear
     )
 
 
-def states(servers: st.SearchStrategy[Destination]) -> st.SearchStrategy[KernelState]:
+traffics = st.builds(
+    on, st.integers(1, 5), st.integers(6, 9), st.builds(PortRange, st.integers(1, 5), st.integers(6, 9))
+)
+seconds = st.integers(1, 3)
+
+
+def states(servers: st.SearchStrategy[Destination], strays: st.SearchStrategy[str]) -> st.SearchStrategy[KernelState]:
     return st.builds(
         KernelState,
         st.fixed_dictionaries({}, optional={key: entries(key, servers) for key in KEYS}),
         st.frozensets(daemons, max_size=2).filter(lambda some: len({each.state for each in some}) == len(some)),
+        st.builds(Timeouts, seconds, seconds, seconds),
+        st.fixed_dictionaries({"drop_entry": st.integers(0, 1)}),
+        st.fixed_dictionaries({}, optional=dict.fromkeys(MARKS, traffics)),
+        strays,
     )
 
 
-wanted_states = states(clean_destinations)
-found_states = states(destinations)
+def consistent(state: KernelState) -> KernelState:
+    """The same where every mark has its service."""
+    return replace(state, traffic={key: each for key, each in state.traffic.items() if key in state.services})
+
+
+wanted_states = states(clean_destinations, st.just(""))
+found_states = states(destinations, st.sampled_from(["", "odd"]))
 owned_keys = st.frozensets(st.sampled_from(KEYS))
 
 
@@ -257,7 +333,8 @@ def expected(wanted: KernelState, found: KernelState, owned: frozenset[ServiceKe
     """The dumb twin: everything foreign as it was, everything else as it is wanted."""
     foreign = {key: entry for key, entry in found.services.items() if key not in owned and key not in wanted.services}
     ours = bool(wanted.sync) or sync_owned
-    return KernelState({**foreign, **wanted.services}, wanted.sync if ours else found.sync)
+    sync = wanted.sync if ours else found.sync
+    return replace(wanted, services={**foreign, **wanted.services}, sync=sync)
 
 
 @given(wanted_states, found_states, owned_keys, st.booleans())
@@ -285,6 +362,22 @@ def test_a_plan_that_failed_here_and_there_is_mended_by_the_next(
     after = apply(diff(wanted, half, owned), half)
     assert after.failures == ()
     assert after.state == expected(wanted, found, owned, False)
+
+
+@given(wanted_states.map(consistent), found_states.map(consistent), owned_keys)
+def test_no_mark_is_without_its_service_on_the_way(
+    wanted: KernelState, found: KernelState, owned: frozenset[ServiceKey]
+) -> None:
+    state = found
+    for step in diff(wanted, found, owned):
+        state = apply([step], state).state
+        assert state.traffic.keys() <= state.services.keys(), step
+
+
+@given(wanted_states, found_states, owned_keys)
+def test_marks_change_in_one_piece(wanted: KernelState, found: KernelState, owned: frozenset[ServiceKey]) -> None:
+    about = [isinstance(step, MarkTraffic | MendMarks) for step in diff(wanted, found, owned)]
+    assert sum(before is not after for before, after in pairwise([False, *about, False])) <= 2
 
 
 @given(wanted_states, found_states, owned_keys)

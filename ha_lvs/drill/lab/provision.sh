@@ -57,7 +57,7 @@ case "${1:-}" in
             exit 1
         }
         ;;
-    lab) install_packages iproute2 ipvsadm keepalived frr dnsmasq-base nginx-light tshark kmod procps ;;
+    lab) install_packages iproute2 ipvsadm nftables keepalived frr dnsmasq-base nginx-light tshark kmod procps ;;
     qemu) install_packages qemu-system-x86 busybox-static cpio kmod file ;;  # file: virtme-ng reads the kernel's version
     deploy) install_packages qemu-system-x86 mmdebstrap e2fsprogs openssh-client iproute2 nginx-light kmod procps ;;
     packages) shift; install_packages "$@" ;;

@@ -100,11 +100,13 @@ EVENTS = (
         levels=("warning",),
         subject="IPVS was not as we had left it",
         happened=(
-            "Somebody else has changed a service of ours in the kernel's IPVS. It has been put right: @HA_LVS_STEP@."
+            "Somebody else has changed a service of ours in the kernel's IPVS, or our table of marks in nftables. It "
+            "has been put right: @HA_LVS_STEP@."
         ),
         follows="Nothing more; the kernel is as the config says again.",
         remedy=(
-            "Find out who it was: ipvsadm by hand, another daemon such as keepalived, a script. To change a "
+            "Find out who it was: ipvsadm by hand, another daemon such as keepalived, a firewall that flushes all of "
+            "nftables, a script. To change a "
             "service, change the config file."
         ),
         fields=("step",),

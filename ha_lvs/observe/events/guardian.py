@@ -268,8 +268,8 @@ EVENTS = (
         levels=("notice",),
         subject="Our services were removed from IPVS",
         happened=(
-            "No director ran, and ha-lvs cleanup was asked to remove the services and sync daemons that earlier runs "
-            "had made in the kernel's IPVS. It has done so in @HA_LVS_STEPS@ steps."
+            "No director ran, and ha-lvs cleanup was asked to remove the services, marks and sync daemons that earlier "
+            "runs had made in the kernel. It has done so in @HA_LVS_STEPS@ steps."
         ),
         follows="Connections through this node that were still open are cut. A director that starts makes them again.",
         remedy="Nothing: somebody has asked for it, as uninstalling does.",
