@@ -278,8 +278,9 @@ WORDS = st.sampled_from([
     "groups", "gw", "track", "scripts", "files", "command", "weight", "bfd", "witnesses", "addresses", "heartbeats",
     "authentication", "keys", "id", "file", "/x", "discovery", "peer_link", "routes", "rules", "to", "via", "from",
     "default", "fd00:9::100", "family", "ipv6", "virtual_mac", "notify", "user", "root", "address6", "label", "scope",
-    "include", "services.d/*.yml", "ports", "protocol", "mark", "mark 5", "tcp", "quorum", "least", "sorry", "tunnel", "gue",
-    "connections", "most", "persistence", "scheduler", "mh", "slow_start", "on_down", "expire", "10.9.0.1-10.9.0.9",
+    "include", "services.d/*.yml", "ports", "protocol", "mark", "mark 5", "tcp", "quorum", "least", "sorry", "tunnel",
+    "gue", "connections", "most", "persistence", "scheduler", "mh", "slow_start", "on_down", "expire",
+    "10.9.0.1-10.9.0.9",
 ])
 # fmt: on
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS, st.text(max_size=8), st.dates())

@@ -106,7 +106,12 @@ def test_unchanged_files_are_not_parsed_again(tmp_path: Path, write: Any, monkey
     write("b.yml", entry("b", 82))
     parsed: list[bytes] = []
     real = tree.parse
-    monkeypatch.setattr(tree, "parse", lambda content: (parsed.append(content), real(content))[1])
+
+    def parse(content: bytes) -> tree.Tree:
+        parsed.append(content)
+        return real(content)
+
+    monkeypatch.setattr(tree, "parse", parse)
     known = Sources()
     first = load(tmp_path / "config.yml", known)
     assert len(parsed) == 3
