@@ -25,6 +25,7 @@ from typing import Any
 import structlog
 
 from ha_lvs import __version__
+from ha_lvs.config.sources import Sources
 from ha_lvs.daemon import carriers, cleanup, control, orders, requests, restarting, runtime, supervision, systemd
 from ha_lvs.daemon.household import Household
 from ha_lvs.daemon.orders import Orders
@@ -60,7 +61,8 @@ def run(config_path: Path, node: str | None, runtime_dir: Path, resume_fd: int |
     legacy = None if resume_fd is None else restarting.take_over(resume_fd)
     if legacy is not None:  # of a new director systemd asks nothing before it is ready, unless it is told to
         systemd.feed_watchdog()
-    given, problem = _read(config_path, node, legacy)
+    sources = Sources()
+    given, problem = _read(config_path, node, sources, legacy)
     in_force = given if legacy is None or legacy.orders is None else legacy.orders
     logs.configure(given.log_level, by="guardian")
     set_process_name("ha-lvs")
@@ -75,7 +77,7 @@ def run(config_path: Path, node: str | None, runtime_dir: Path, resume_fd: int |
             for event in cleanup.succeed(runtime_dir, given.elector):
                 logs.from_record(event, by="guardian")
         # By now the node's name is settled: a host that is renamed stays who it is.
-        read_again = functools.partial(orders.read, config_path, in_force.elector.node)
+        read_again = functools.partial(orders.read, config_path, in_force.elector.node, sources)
         guardian = Guardian(in_force, withdrawal, runtime_dir, read_again, legacy)
         guardian.renewal.belongs_to(config_path, lock_fd)
         guardian.renewal.follows(given, problem)
@@ -85,10 +87,12 @@ def run(config_path: Path, node: str | None, runtime_dir: Path, resume_fd: int |
             guardian.house.withdrawal.close()
 
 
-def _read(config_path: Path, node: str | None, legacy: Legacy | None) -> tuple[Orders, HaLvsError | None]:
+def _read(
+    config_path: Path, node: str | None, sources: Sources, legacy: Legacy | None
+) -> tuple[Orders, HaLvsError | None]:
     """What the file says; what is in force where it says nothing any more and a director runs already, and why."""
     try:
-        return orders.read(config_path, node), None
+        return orders.read(config_path, node, sources), None
     except HaLvsError as problem:
         if legacy is None or legacy.orders is None:
             raise

@@ -21,6 +21,7 @@ from ha_lvs.config.keys import read_keys
 from ha_lvs.config.loader import load
 from ha_lvs.config.parts import attendant_part, director_part, elector_part
 from ha_lvs.config.schema import Config
+from ha_lvs.config.sources import Sources
 from ha_lvs.errors import ConfigError, Problem
 from ha_lvs.model import (
     AttendantPart,
@@ -43,6 +44,9 @@ _IN_THE_FILE = {
     "sync": "connection_sync",
     "on_stop": "ipvs.on_stop",
     "reconcile_interval_s": "ipvs.reconcile_s",
+    "drain_s": "ipvs.drain_s",
+    "timeouts": "ipvs.timeouts",
+    "sysctls": "ipvs.sysctls",
     "scripts": "track",
     "files": "track",
     "processes": "track",
@@ -110,16 +114,17 @@ class Outcome:
         }
 
 
-def read(path: Path, node: str | None) -> Orders:
+def read(path: Path, node: str | None, sources: Sources | None = None) -> Orders:
     """What a file, and the key files that it names, say to a node.
 
     Arguments:
         path: the config file.
         node: which of its nodes this machine is; None for the one named like the host.
+        sources: what is known of the files from the last time.
 
     Errors: ConfigError.
     """
-    config = load(path)
+    config = load(path, sources)
     name = pick_node(config, node, path)
     authentication = read_keys(config)
     return Orders(

@@ -56,4 +56,5 @@ def director_part(config: Config, node: str, authentication: Authentication | No
         peer_link=peer_link(config, node, authentication),
         timeouts=timeouts(config),
         sysctls=sysctls(config),
+        drain_s=config.ipvs.drain.seconds,
     )

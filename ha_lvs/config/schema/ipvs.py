@@ -52,6 +52,11 @@ class Ipvs(FileModel):
         description="Time between two looks at the kernel for drift.",
         examples=["30s"],
     )
+    drain: Annotated[Duration, fields.duration("0s", "24h")] = Field(
+        default=Duration(60_000),
+        description="How long a server that is taken out of the file may go on serving the connections that it has.",
+        examples=["60s"],
+    )
     timeouts: TimeoutsEntry = Field(
         default=TimeoutsEntry(),
         description="How long IPVS remembers a silent connection.",
