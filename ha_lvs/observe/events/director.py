@@ -106,8 +106,7 @@ EVENTS = (
         follows="Nothing more; the kernel is as the config says again.",
         remedy=(
             "Find out who it was: ipvsadm by hand, another daemon such as keepalived, a firewall that flushes all of "
-            "nftables, a script. To change a "
-            "service, change the config file."
+            "nftables, a script. To change a service, change the config file."
         ),
         fields=("step",),
         documentation=IPVS,
