@@ -57,6 +57,7 @@ print(json.dumps({
     "of /run": sorted(each for each in os.listdir("/run") if "lvs" in each),
     "sysctls": dict(sysctls()),
     "addresses": sorted(" ".join(line.split()[1:4]) for line in said("ip", "-oneline", "address")),
+    "packet rules": said("nft", "list", "ruleset"),
     "routes": said("ip", "route", "show", "table", "all"),
     "links": sorted(line.split()[0] for line in said("ip", "-brief", "link")),
     "modules of IPVS": sorted(line.split()[0] for line in open("/proc/modules") if line.startswith(("ip_vs", "ipip"))),

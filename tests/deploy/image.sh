@@ -11,6 +11,7 @@ packages=(
     systemd-sysv dbus openssh-server python3 python3-venv iproute2 kmod procps
     linux-image-cloud-amd64 initramfs-tools lz4
     nginx-light  # for the guest that is a real server; not started elsewhere
+    nftables     # marks the traffic of service groups; the role installs it, and there is no internet
     ipvsadm      # to look at a director's kernel with other eyes than its own
 )
 # What would run at its own hours and take the emulated processor away from what is measured.

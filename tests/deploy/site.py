@@ -46,6 +46,7 @@ _CONFIG: dict[str, Any] = {
         }
     },
     "connection_sync": {"interface": "e0", "id": 7},
+    "ipvs": {"timeouts": {"udp": "2m"}, "sysctls": {"expire_quiescent_template": 1}},
     "services": [
         {
             "name": "web",
@@ -54,7 +55,15 @@ _CONFIG: dict[str, Any] = {
             "forwarding": "dr",
             "check": {"type": "http", "path": "/healthz", "interval": "2s", "timeout": "2s", "rise": 1, "fall": 3},
             "servers": [{"address": address, "weight": 1} for address in SERVERS],
-        }
+        },
+        {
+            "name": "many",
+            "listen": {"addresses": [VIRTUAL_IP], "ports": ["8000-8099"], "protocol": "tcp"},
+            "scheduler": "rr",
+            "forwarding": "dr",
+            "check": {"type": "none"},
+            "servers": [*SERVERS],
+        },
     ],
 }
 

@@ -57,6 +57,12 @@ def test_a_fresh_pair_is_deployed(site: Site) -> None:
     for guest in site.directors:
         wait_for(lambda guest=guest: weights(guest, LISTEN) == dict.fromkeys(SERVERS, 1), 120, f"IPVS of {guest.name}")  # type: ignore[misc]
         assert directors.unit(guest, "ActiveState", "UnitFileState", "NRestarts") == ["active", "enabled", "0"]
+        assert guest.out("cat", "/proc/sys/net/ipv4/vs/expire_quiescent_template").strip() == "1"
+        assert guest.out("ipvsadm", "--list", "--timeout").split()[-1] == "120"
+        rules = guest.out("nft", "list", "table", "inet", "ha-lvs-marks")
+        mark = re.search(r"8000-8099 : (0x[0-9a-f]+)", rules)
+        assert mark is not None, rules
+        assert f"-A -f {int(mark[1], 16)} -s rr" in directors.rules(guest)
     assert f"inet {VIRTUAL_IP}/32" in site["s2"].out("ip", "-4", "address", "show", "dev", "lo")
 
 

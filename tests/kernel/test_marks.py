@@ -70,7 +70,10 @@ def alone() -> Iterator[None]:
     with new_network_namespace():
         for each in ("link set lo up", "addr add 192.0.2.10/24 dev lo", "addr add 192.0.2.11/24 dev lo"):
             subprocess.run(["ip", *each.split()], check=True)
-        nft("-f", "-", text=FOREIGN)
+        said = subprocess.run(["nft", "-f", "-"], input=FOREIGN, capture_output=True, text=True, check=False)
+        if "Operation not supported" in said.stderr:  # that of user-mode Linux; whole machines are tested, too
+            pytest.skip("this kernel has nf_tables without any family")
+        assert said.returncode == 0, said.stderr
         yield
 
 

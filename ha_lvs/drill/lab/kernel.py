@@ -12,7 +12,7 @@ MODULES = (
     "veth", "bridge", "macvlan", "ipip", "sch_netem", "sch_tbf", "ip_vs",
     "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc", "ip_vs_fo", "ip_vs_ovf", "ip_vs_lblc", "ip_vs_lblcr",
     "ip_vs_dh", "ip_vs_sh", "ip_vs_mh", "ip_vs_sed", "ip_vs_nq", "ip_vs_twos", "ip_vs_pe_sip",
-    "fou", "fou6", "ip_gre", "ip6_gre", "sit", "ip6_tunnel",
+    "cls_flower", "act_skbedit", "sch_ingress", "fou", "fou6", "ip_gre", "ip6_gre", "sit", "ip6_tunnel",
     "nf_tables", "nft_fib_ipv4", "nft_fib_ipv6", "nft_fib_inet",
 )  # fmt: skip
 """What the lab uses. All of them are loaded at once, since loading on demand costs a process each time."""
