@@ -17,7 +17,7 @@ import pytest
 
 from ha_lvs.config.loader import load
 from ha_lvs.config.parts import director_part
-from ha_lvs.daemon import pool as pools
+from ha_lvs.daemon import balancer
 from ha_lvs.daemon.balancer import OWNERSHIP_FILE, Balancer
 from ha_lvs.daemon.channel import Alive, Channel, EndpointState, Stop
 from ha_lvs.daemon.channel import pair as channel_pair
@@ -124,7 +124,7 @@ def up(endpoint: Endpoint) -> EndpointState:
 def test_a_director_says_that_it_is_alive_before_its_first_pass_and_during_it(lab: Lab) -> None:
     part = part_of(lab.directory / "c.yml")
     service = part.services[0]
-    count = 2 * pools.STEPS_AT_ONCE
+    count = 2 * balancer.STEPS_AT_ONCE
     servers = tuple(
         replace(each, destination=replace(each.destination, key=DestinationKey(IPv4Address(0x0A640000 + number), 80)))
         for number, each in enumerate(service.servers[:1] * count, start=1)

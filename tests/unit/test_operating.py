@@ -320,7 +320,11 @@ def test_a_disabled_service_has_weight_0_everywhere_until_it_is_enabled(director
 
 def start(director: Director, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     command = [*VERB, *arguments, "--runtime-dir", str(director.directory)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it may be ignored here, and stay so there
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_drain_tells_what_is_left_until_nothing_is(director: Director) -> None:
