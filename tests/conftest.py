@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,9 @@ from ha_lvs.kernel.namespace import new_network_namespace
 from tests.kernels import why_no_ipvs
 
 REQUIRED = frozenset(filter(None, os.environ.get("HA_LVS_REQUIRE", "").split(",")))
+
+LOGGED_LINES = 60
+"""So much of each log goes into the report of a failed test."""
 
 
 def _lacking(marker: str) -> str | None:
@@ -48,6 +51,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             reason = reasons[marker]
             if reason is not None and marker not in REQUIRED:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds to the report of a failure what the programs of its lab have logged, which is gone with the guest."""
+    report = yield
+    tmp_path = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and report.when == "call" and tmp_path is not None:
+        for log in sorted(tmp_path.rglob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-LOGGED_LINES:]
+            if lines:
+                report.sections.append((f"{log.relative_to(tmp_path)}, the last {len(lines)} lines", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ha_lvs.daemon import memory
-from ha_lvs.daemon.patience import CALM_AFTER_S, RESTART_FIRST_S, RESTART_MAX_S, STARTING_S
+from ha_lvs.daemon.patience import CALM_AFTER_S, RESTART_FIRST_S, RESTART_MAX_S, STARTING_MAX_S, STARTING_S
 from ha_lvs.daemon.process import monotonic
 
 
@@ -87,6 +87,7 @@ class Child:
             takes over as planned has all the time that one who falls silent has. None before the first.
         delay_s: before the next start if it dies now.
         spoke: whether this one has shown a sign of life.
+        starting_s: how long one may take until its first; it grows while they are killed for being slow.
         dismissed: whether it was killed to make room for a successor.
     """
 
@@ -98,6 +99,7 @@ class Child:
     answered_at: float | None = None
     delay_s: float = RESTART_FIRST_S
     spoke: bool = False
+    starting_s: float = STARTING_S
     dismissed: bool = False
     _pidfd: int = field(default=-1)
 
@@ -142,6 +144,7 @@ class Child:
         """Notes a sign of life."""
         self.alive_at = self.answered_at = monotonic()
         self.spoke = True
+        self.starting_s = STARTING_S
 
     def excuse(self, now: float) -> None:
         """Counts as a sign of life that nobody could have noticed one: we did not run."""
@@ -157,13 +160,19 @@ class Child:
     def stuck_for_s(self, now: float) -> float | None:
         """For how long it has shown no sign of life, if that is too long for one that runs or starts; else None."""
         silent_s = now - self.alive_at
-        allowed_s = self.spec.alive_s if self.spoke else STARTING_S
+        allowed_s = self.spec.alive_s if self.spoke else self.starting_s
         return silent_s if self.running and silent_s > allowed_s else None
 
     def kill(self) -> None:
         """Ends the process at once, stopped or not."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
+
+    def kill_stuck(self) -> None:
+        """Ends a process that is stuck; the next one gets more time for its start if this one has never spoken."""
+        if not self.spoke:
+            self.starting_s = min(2 * self.starting_s, STARTING_MAX_S)
+        self.kill()
 
     def dismiss(self, successor: Spec) -> None:
         """Ends the process at once, which is no crash; the next start is the successor's."""

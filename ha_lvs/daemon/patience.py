@@ -5,7 +5,8 @@ Rules that hold here:
   process is mending, restarting the unit takes the virtual IPs to the peer. So the silence that starves the watchdog
   is longer than it takes to notice, to kill, to wait for the longest delay, and for the next one to start.
 * A process that starts may take longer than one that runs: its first sign of life comes after the interpreter, the
-  imports and the machine's other business. A process killed for being slow would never be there at all.
+  imports and the machine's other business. One that was killed for being slow gets twice the time for its next start:
+  else, on a machine that is slow enough, it would never be there at all.
 * An elector that is to succeed another has the time that any process has for its start. Until it is ready the old one
   does all the work, so nothing suffers while it takes long.
 * Who waits for the outcome of a reload hears it before anything worse can follow from it, and after one process that
@@ -28,7 +29,9 @@ RESTART_MAX_S = 5.0
 CALM_AFTER_S = 30.0
 """After this time in life a death is the first again."""
 STARTING_S = 30.0
-"""From the start of a process until its first sign of life."""
+"""From the start of a process until its first sign of life, at first."""
+STARTING_MAX_S = 240.0
+"""What that grows to while the process is killed before its first sign of life."""
 ELECTOR_ALIVE_S = 5.0
 DIRECTOR_ALIVE_S = 30.0
 """Between signs of life. A kernel that programs thousands of services takes its time."""

@@ -34,7 +34,7 @@ async def watch(house: Household) -> None:
                 child.excuse(now)
             elif (silent_s := child.stuck_for_s(now)) is not None:
                 log.error("process is stuck; killing it", process=child.spec.name, silent_s=round(silent_s, 1))
-                child.kill()
+                child.kill_stuck()
 
 
 def feed_watchdog_if_asked(house: Household) -> None:

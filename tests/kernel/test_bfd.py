@@ -154,15 +154,15 @@ def test_a_successor_goes_on_from_the_same_port_without_a_change(lab: Lab, two: 
     (left, _), (right, story) = pair(lab, two)
     count = len(story.changes)
 
-    def bequeath() -> Any:
-        two[0].heartbeats.remove(left)
-        return left.bequeath()
+    def bequeath(heartbeat: Heartbeat) -> Any:
+        two[0].heartbeats.remove(heartbeat)
+        return heartbeat.bequeath()
 
-    estate = two[0].do(bequeath)
+    estate = two[0].do(lambda: bequeath(left))
     successor, its_story = two[0].add(lab.host("lb1"), session(LB1, LB2), json.loads(json.dumps(estate)))
     wait_for(lambda: successor.state()["packets_received"] > 20, 10, "packets for the successor")
     assert (successor.state()["state"], right.state()["state"]) == ("Up", "Up")
-    assert successor.bequeath()["source_port"] == estate["source_port"]
+    assert two[0].do(lambda: bequeath(successor))["source_port"] == estate["source_port"]
     assert its_story.changes == []
     assert story.changes[count:] == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,9 +22,8 @@ from tests.pairs import Pair, config, started_pair, write
 
 pytestmark = pytest.mark.netns
 
-INTERVAL_S = 2.0
-SHORTEST_DOWN_S = 2 * INTERVAL_S + (256 - 100) / 256 * INTERVAL_S
-"""Without a word lb2 takes over three intervals and the skew after the last advertisement, which may be one old."""
+INTERVAL_S = 10.0
+"""Long enough for the cleanup to have begun before lb2 misses anything: without a word it takes 26 to 36 s."""
 LEFT = f"withdrawn {VIRTUAL_IP}/32 from e0 (instance edge)\n"
 
 
@@ -56,16 +54,13 @@ def test_what_a_killed_active_left_goes_and_the_peer_takes_over_at_once(lab: Lab
     with started_pair(lab, config(lease="off", interval=f"{INTERVAL_S:.0f}s")) as pair:
         wait_for(lambda: pair["lb2"].status()["instances"]["edge"]["peer"], 30, "lb2 to have heard lb1")
         pair["lb1"].kill()
-        killed_at = time.monotonic()
         assert has(pair, "lb1"), "without a lease the kernel keeps it"
         ran = cleanup(pair)
         assert (ran.returncode, ran.stdout) == (0, LEFT)
         assert not has(pair, "lb1")
         assert "virtual IPs withdrawn by cleanup" in ran.stderr
         pair.wait_for_holder("lb2")
-        took_s = time.monotonic() - killed_at
-        wait_for(lambda: "10.9.0.11 resigned" in pair.log("lb2"), 10, "lb2 to tell why it took over")
-        assert took_s < SHORTEST_DOWN_S
+        wait_for(lambda: "10.9.0.11 resigned" in pair.log("lb2"), 10, "lb2 to tell why it took over: no silence, a word")
 
 
 def test_it_can_be_done_again_and_says_nothing_then(killed: Pair) -> None:

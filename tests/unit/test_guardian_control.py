@@ -17,7 +17,7 @@ from ha_lvs.daemon.control import GUARDIAN_SOCKET_NAME, query, serve
 from ha_lvs.daemon.elect.succession import bequeath, take_over
 from ha_lvs.daemon.household import End, end_of_elector
 from ha_lvs.daemon.orders import Orders
-from ha_lvs.daemon.patience import RESTART_FIRST_S, RESTART_MAX_S, STARTING_S
+from ha_lvs.daemon.patience import RESTART_FIRST_S, RESTART_MAX_S, STARTING_MAX_S, STARTING_S
 from ha_lvs.daemon.process import monotonic
 from ha_lvs.daemon.wiring import Wiring
 from ha_lvs.errors import PlatformError
@@ -268,6 +268,29 @@ def test_a_dismissal_gives_the_whole_allowance_but_only_to_who_has_ever_answered
     child.answered_at = long_ago = monotonic() - 3600.0
     child.dismiss(CANNOT_START)
     assert child.answered_at > long_ago + 3500.0
+
+
+def test_one_killed_for_being_slow_to_start_gets_more_time_until_one_has_spoken() -> None:
+    async def live() -> None:
+        done = asyncio.Event()
+        child = Child(Spec("prober", {}, alive_s=5.0), lambda _child, _code: done.set())
+        for allowed_s in (STARTING_S, 2 * STARTING_S, 4 * STARTING_S, STARTING_MAX_S, STARTING_MAX_S):
+            done.clear()
+            child.start()
+            assert child.stuck_for_s(child.alive_at + allowed_s) is None
+            assert child.stuck_for_s(child.alive_at + allowed_s + 0.5) is not None
+            child.kill_stuck()
+            await asyncio.wait_for(done.wait(), ANSWER_S)
+        done.clear()
+        child.start()
+        child.alive()
+        child.kill_stuck()
+        await asyncio.wait_for(done.wait(), ANSWER_S)
+        child.start()
+        assert child.stuck_for_s(child.alive_at + STARTING_S + 0.5) is not None, "it had been there: as at first"
+        child.kill()
+
+    asyncio.run(live())
 
 
 def test_silence_is_too_long_by_another_measure_for_one_that_has_never_spoken() -> None:

@@ -6,6 +6,7 @@ goes to a file there that is followed meanwhile, since consoles of guests lose a
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import shlex
@@ -58,6 +59,9 @@ def run(
     cache.mkdir(parents=True, exist_ok=True)
     chosen = kind or choose(project)
     print(f"lab: no IPVS in this kernel, running in a guest ({chosen.value})", flush=True)
+    # In a guest sources are read-only, so each of its processes would compile them anew.
+    compileall.compile_dir(project / "ha_lvs", quiet=2)
+    compileall.compile_dir(project / "tests", quiet=2)
     with _run_directory(cache) as directory:
         _write_job(directory, command, project, environment or {}, chosen.pace)
         status = _boot(
