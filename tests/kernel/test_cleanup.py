@@ -60,7 +60,7 @@ def test_what_a_killed_active_left_goes_and_the_peer_takes_over_at_once(lab: Lab
         assert not has(pair, "lb1")
         assert "virtual IPs withdrawn by cleanup" in ran.stderr
         pair.wait_for_holder("lb2")
-        wait_for(lambda: "10.9.0.11 resigned" in pair.log("lb2"), 10, "lb2 to tell why it took over: no silence, a word")
+        wait_for(lambda: "10.9.0.11 resigned" in pair.log("lb2"), 10, "lb2 to tell of a word, not of silence")
 
 
 def test_it_can_be_done_again_and_says_nothing_then(killed: Pair) -> None:
