@@ -161,8 +161,7 @@ def _included(value: object, source: str, sources: Sources) -> Iterator[_Part | 
             continue
         at, base = ("include", index), Path(source).parent
         many = glob.has_magic(pattern)
-        # Path.glob takes hidden files too, such as those that editors leave.
-        for name in sorted(glob.glob(pattern, root_dir=base)) if many else [pattern]:  # noqa: PTH207
+        for name in sources.match(pattern, base) if many else [pattern]:
             file = base / name
             real = os.path.realpath(file)
             if real == os.path.realpath(source):

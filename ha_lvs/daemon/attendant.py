@@ -1,7 +1,7 @@
 """The attendant process: it knows what surrounds the election, and decides nothing.
 
 It tracks scripts, files and processes, asks witnesses, looks for duplicates of the virtual IPs, and tells others of
-changes of role. Rules that hold here:
+changes of role and of quorum. Rules that hold here:
 * What it finds goes to the elector: changes only, everything on the elector's `Hello`. What the elector makes of it is
   the elector's affair.
 * It never blocks anybody: frames are dropped into channels, subscribers are dropped, scripts are killed.
@@ -33,7 +33,7 @@ from ha_lvs.daemon.attend.scripts import ScriptTracker
 from ha_lvs.daemon.attend.states import States
 from ha_lvs.daemon.attend.subscribers import Subscribers
 from ha_lvs.daemon.attend.witnesses import WitnessProber
-from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, Stop, Unreadable
+from ha_lvs.daemon.channel import Alive, Channel, Hello, InstanceState, Quorums, Stop, Unreadable
 from ha_lvs.daemon.process import raise_file_limit, set_process_name
 from ha_lvs.model import AttendantPart
 from ha_lvs.observe import logs
@@ -143,6 +143,8 @@ class Attendant:
                 if frame.instance in self._instances:
                     self._duplicates.heard(frame)
                     self._notifier.heard(frame)
+            case Quorums() if channel is self._guardian:
+                self._notifier.heard_quorums(frame)
             case Hello() if channel is self._elector:
                 self._states.tell_all()
             case Hello():

@@ -192,6 +192,19 @@ class Balancer:
         self._verdicts = {endpoint: each for endpoint, each in self._verdicts.items() if endpoint in self._users}
         return other_marks
 
+    def lost(self) -> list[QuorumChange]:
+        """The services that are without their quorum."""
+        return [
+            QuorumChange(name, pool.quorum, pool.strength, pool.sorry)
+            for name, pool in self._pools.items()
+            if not pool.quorum
+        ]
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is a verdict on every server that is probed."""
+        return self._verdicts.keys() >= self._users.keys()
+
     @property
     def touched(self) -> bool:
         """Whether something happened that the kernel does not reflect yet."""

@@ -312,12 +312,42 @@ class Followed:
     problems: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class QuorumState:
+    """Where a service stands.
+
+    Arguments:
+        service: its name.
+        quorum: whether it has its quorum.
+        strength: what its servers that are up amount to.
+        sorry: whether the sorry server takes its place.
+    """
+
+    service: str
+    quorum: bool
+    strength: int
+    sorry: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Quorums:
+    """Director to guardian, guardian to attendant: on each change, and all that are lost once in a while.
+
+    Arguments:
+        states: of some services.
+        others: whether all other services have their quorum.
+    """
+
+    states: tuple[QuorumState, ...]
+    others: bool = False
+
+
 FRAMES: dict[str, type] = {
     frame.__name__: frame
     for frame in (
         Hello, Stop, Alive, LogRecord, InstanceState, WatchEndpoints, ForgetEndpoints, EndpointState,
         HandOver, StandBy, Enable, Done, OfferRole, RefuseRole,
-        TrackState, WitnessState, Duplicate, SyncState, PeersFound, Ready, Follow, Followed, InstanceEstate,
+        TrackState, WitnessState, Duplicate, SyncState, PeersFound, Ready, Follow, Followed, Quorums, InstanceEstate,
     )
 }  # fmt: skip
 

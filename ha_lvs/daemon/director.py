@@ -22,7 +22,7 @@ import structlog
 
 from ha_lvs import __version__
 from ha_lvs.daemon import control, memory
-from ha_lvs.daemon.balancer import OWNERSHIP_FILE, Balancer, Outcome
+from ha_lvs.daemon.balancer import OWNERSHIP_FILE, Balancer, Outcome, QuorumChange
 from ha_lvs.daemon.channel import (
     Alive,
     Channel,
@@ -34,6 +34,8 @@ from ha_lvs.daemon.channel import (
     InstanceState,
     LogRecord,
     OfferRole,
+    Quorums,
+    QuorumState,
     RefuseRole,
     Stop,
     Unreadable,
@@ -55,6 +57,7 @@ log = structlog.get_logger()
 ALIVE_EVERY_S = 1.0
 RETRY_S = 1.0
 ENDPOINTS_PER_FRAME = 50
+SERVICES_PER_FRAME = 400
 STEPS_LOGGED = 20
 
 
@@ -169,6 +172,8 @@ class Director:
             return RETRY_S
         self._tell(outcome, expected)
         self._answer_guardian(outcome.failures)
+        if balancer.settled and len(lost := balancer.lost()) <= SERVICES_PER_FRAME:
+            self._guardian.send(_quorums(lost, others=True))  # in case a change was not heard
         self._unready = f"a step in IPVS fails: {outcome.failures[0]}" if outcome.failures else ""
         if not outcome.failures:
             return self._part.reconcile_interval_s
@@ -228,6 +233,8 @@ class Director:
                 log.notice("quorum regained", service=change.service, strength=change.strength)
             else:
                 log.error("quorum lost", service=change.service, strength=change.strength, sorry=change.sorry)
+        for at in range(0, len(outcome.quorums), SERVICES_PER_FRAME):
+            self._guardian.send(_quorums(outcome.quorums[at : at + SERVICES_PER_FRAME]))
         for failure in outcome.failures[:STEPS_LOGGED]:
             log.error("kernel refused a step; it will be tried again", step=str(failure.step), detail=failure.message)
 
@@ -360,6 +367,11 @@ class Director:
             "overrides": [] if self._balancer is None else waiting_overrides(self._balancer),
             **self.peering.status(),
         }
+
+
+def _quorums(changes: Iterable[QuorumChange], *, others: bool = False) -> Quorums:
+    states = (QuorumState(each.service, each.quorum, each.strength, each.sorry) for each in changes)
+    return Quorums(tuple(states), others)
 
 
 def _in_frames(endpoints: Sequence[Endpoint]) -> Iterator[Sequence[Endpoint]]:

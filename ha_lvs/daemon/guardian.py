@@ -26,7 +26,18 @@ import structlog
 
 from ha_lvs import __version__
 from ha_lvs.config.sources import Sources
-from ha_lvs.daemon import carriers, cleanup, control, orders, requests, restarting, runtime, supervision, systemd
+from ha_lvs.daemon import (
+    carriers,
+    cleanup,
+    control,
+    orders,
+    requests,
+    restarting,
+    runtime,
+    supervision,
+    systemd,
+    watching,
+)
 from ha_lvs.daemon.household import Household
 from ha_lvs.daemon.orders import Orders
 from ha_lvs.daemon.patience import STOP_ELECTOR_S, STOP_OTHERS_S
@@ -78,7 +89,7 @@ def run(config_path: Path, node: str | None, runtime_dir: Path, resume_fd: int |
                 logs.from_record(event, by="guardian")
         # By now the node's name is settled: a host that is renamed stays who it is.
         read_again = functools.partial(orders.read, config_path, in_force.elector.node, sources)
-        guardian = Guardian(in_force, withdrawal, runtime_dir, read_again, legacy)
+        guardian = Guardian(in_force, withdrawal, runtime_dir, read_again, legacy, sources)
         guardian.renewal.belongs_to(config_path, lock_fd)
         guardian.renewal.follows(given, problem)
         try:
@@ -113,6 +124,7 @@ class Guardian:
         runtime_dir: for the control sockets, and for the others.
         read_again: what the config file says by now; raises ConfigError.
         legacy: what an earlier program of this process has left, or None.
+        sources: the files of the config, to be watched.
     """
 
     def __init__(
@@ -122,6 +134,7 @@ class Guardian:
         runtime_dir: Path,
         read_again: Callable[[], Orders],
         legacy: Legacy | None = None,
+        sources: Sources | None = None,
     ) -> None:
         wiring = Wiring() if legacy is None else Wiring.from_ends(legacy.ends)
         self.house = Household(given, withdrawal, runtime_dir, wiring)
@@ -129,6 +142,7 @@ class Guardian:
         self.reloading = Reloading(self.house, self.succession, read_again)
         self.requests = Requests(self.house, self.succession.lock, 1 if legacy is None else legacy.next_request)
         self.renewal = Renewal(self.house, self.reloading, self.requests, legacy)
+        self._sources = Sources() if sources is None else sources
         self._node = given.elector.node
         self._legacy = legacy
         self.house.spoke = self._say_when_ready
@@ -152,9 +166,11 @@ class Guardian:
             self.renewal.resume()
         socket_name = control.GUARDIAN_SOCKET_NAME
         server = await control.serve(house.runtime_dir, self._answer, name=socket_name, mode=0o600)
-        watching = asyncio.create_task(supervision.watch(house))
+        work = [supervision.watch(house), watching.follow(house, self.reloading, self._sources)]
+        tasks = [asyncio.create_task(each) for each in work]
         await house.stopping.wait()
-        watching.cancel()
+        for task in tasks:
+            task.cancel()
         systemd.notify("STOPPING=1", "STATUS=stopping")
         log.info("stopping", node=self._node)
         await self._stop_all()

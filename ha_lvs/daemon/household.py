@@ -30,6 +30,7 @@ from ha_lvs.daemon.channel import (
     InstanceEstate,
     InstanceState,
     LogRecord,
+    Quorums,
     Stop,
     Unreadable,
 )
@@ -353,6 +354,8 @@ class Household:
                 case Done():
                     self.answered(frame)
                     self.wake()
+                case Quorums():
+                    self.wiring.channels["attendant"].send(frame)
                 case Followed():
                     self.followed = frame
                     self.wake()

@@ -64,12 +64,14 @@ class Orders:
     Arguments:
         elector, director, attendant: the parts for these processes.
         log_level: the least important level that is logged.
+        watch_s: how often the files are looked at for changes; None for not at all.
     """
 
     elector: ElectorPart
     director: DirectorPart
     attendant: AttendantPart
     log_level: str
+    watch_s: float | None = None
 
     @property
     def authentication(self) -> Authentication | None:
@@ -132,6 +134,7 @@ def read(path: Path, node: str | None, sources: Sources | None = None) -> Orders
         director_part(config, name, authentication),
         attendant_part(config, name),
         config.log.level,
+        config.watch.interval.seconds if config.watch.enabled else None,
     )
 
 
@@ -190,6 +193,7 @@ def changes(before: Orders, after: Orders) -> tuple[str, ...]:
             if each.name not in _TOLD_BY_THE_ELECTOR:
                 name = _IN_THE_FILE.get(each.name, each.name)
                 found += _differences(name, getattr(old, each.name), getattr(new, each.name))
+    found += _differences("watch", before.watch_s, after.watch_s)
     return tuple(found + _differences("log.level", before.log_level, after.log_level))
 
 

@@ -77,19 +77,25 @@ class ProcessTrack:
 
 @dataclass(frozen=True, slots=True)
 class NotifyScript:
-    """A program that is told of changes of role.
+    """A program that is told of changes of role, or of quorum.
 
     Arguments:
         command: program and arguments; it gets the event as JSON on its standard input and in variables.
         timeout_s: seconds after which it is killed.
         user: who runs it.
-        instances: names of those it is told of; empty for all.
+        instances: names of those whose role it is told of; empty for all.
+        roles: whether it is told of roles.
+        quorums: whether it is told of quorums.
+        services: names of those whose quorum it is told of; empty for all.
     """
 
     command: tuple[str, ...]
     timeout_s: float
     user: str
     instances: tuple[str, ...] = ()
+    roles: bool = True
+    quorums: bool = False
+    services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

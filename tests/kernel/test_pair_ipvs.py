@@ -120,8 +120,13 @@ def test_both_directors_are_programmed_and_traffic_flows_through_either(lab: Lab
     assert {get(lab) for _ in range(4)} == {"s1", "s2"}
 
 
-def test_a_server_that_stops_leaves_both_pools_and_returns_by_itself(lab: Lab) -> None:
-    pair = start(lab, pair_config())
+def test_a_server_that_stops_leaves_both_pools_and_returns_by_itself(lab: Lab, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    script = tmp_path / "tell"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {told}\n')
+    script.chmod(0o755)
+    notify = [{"command": [str(script)], "events": ["quorum"], "user": "root"}]
+    pair = start(lab, {**pair_config(), "notify": notify})
     for name in ("lb1", "lb2"):
         wait_for_rules(lab, name, expected_rules(Forwarding.DR, BOTH))
     lab.server("s1").stop()
@@ -132,9 +137,15 @@ def test_a_server_that_stops_leaves_both_pools_and_returns_by_itself(lab: Lab) -
     assert servers["10.9.0.21:80"]["state"] == "down"
     assert "refused" in servers["10.9.0.21:80"]["reason"]
     assert servers["10.9.0.22:80"]["state"] == "up"
+    lab.server("s2").stop()
+    for name in ("lb1", "lb2"):
+        wait_for_rules(lab, name, expected_rules(Forwarding.DR, {}))
+    lab.server("s2").start()
     lab.server("s1").start()
     for name in ("lb1", "lb2"):
         wait_for_rules(lab, name, expected_rules(Forwarding.DR, BOTH))
+    expected = ["SERVICE web DOWN 0"] * 2 + ["SERVICE web UP 1"] * 2
+    wait_for(lambda: sorted(told.read_text().splitlines()) == expected, 20, "both directors to tell of the quorum")
 
 
 def test_a_server_that_never_answered_gets_no_traffic(lab: Lab) -> None:

@@ -115,6 +115,25 @@ def test_a_hang_up_does_the_same(pair: Pair) -> None:
     assert "config applied" in pair.log("lb1")
 
 
+def test_a_file_that_is_watched_is_followed_by_itself_and_a_bad_one_is_refused_once(pair: Pair) -> None:
+    before = standing(pair)
+    changed(pair, watch={"interval": "200ms"})
+    assert reloaded(pair)[1]["changed"] == ["watch: none -> 0.2"]
+    digest = pair["lb1"].status()["config_digest"]
+    good = {**config(), "watch": {"interval": "200ms"}, "cluster": "rim"}
+    write(pair.config, {**good, "clutser": "rim"})
+    wait_for(lambda: "config refused" in pair.log("lb1"), 20, "the bad one to be refused")
+    assert pair["lb1"].status()["config_digest"] == digest
+    other = pair.config.with_suffix(".new")
+    write(other, good)
+    other.rename(pair.config)
+    wait_for(lambda: pair["lb1"].status()["cluster"] == "rim", 20, "the good one to be followed")
+    wait_for(lambda: standing(pair) == before, 10, "all to be as before")
+    assert pair.log("lb1").count("config refused") == 1
+    assert pair.log("lb1").count("config file changed; following it") == 2
+    assert pair["lb2"].status()["config_digest"] != digest, "the other one was not asked to"
+
+
 def test_a_director_process_that_is_stuck_is_replaced_all_the_same(pair: Pair) -> None:
     os.kill(pair["lb1"].processes()["director"], signal.SIGSTOP)
     changed(pair, log={"level": "debug"})

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ha_lvs.daemon.attend.notify import MOST_WAITING, keepalived_word
+from ha_lvs.daemon.attend.notify import MOST_WAITING, NOTE, keepalived_word
 from ha_lvs.daemon.attend.subscribers import SOCKET_NAME
-from ha_lvs.daemon.channel import Alive, Hello, Stop
+from ha_lvs.daemon.channel import Alive, Hello, Quorums, QuorumState, Stop
 from ha_lvs.drill.lab.waiting import wait_for
 from ha_lvs.model import NotifyScript
 from tests.attendants import ACTIVE, INITIALIZE, STATE, Attendant, attendant, instance, own_user, program
@@ -194,6 +194,68 @@ def test_it_shows_signs_of_life_and_does_not_outlive_the_guardian(place: Path) -
         running._guardian_end.close()
         assert running.process.wait(60) == 0
         assert not (running.runtime_dir / SOCKET_NAME).exists()
+
+
+# ------------------------------------------------------------------------------------------------ quorums
+
+LOST = QuorumState("web", False, 1, True)
+HAS = QuorumState("web", True, 3, False)
+
+
+def tell_quorums(running: Attendant, *states: QuorumState, others: bool = False) -> None:
+    assert running.guardian.send(Quorums(states, others))
+
+
+def test_scripts_that_ask_for_it_are_told_of_quorums_and_the_others_are_not(place: Path) -> None:
+    both = replace(notify(recorder(place, "both")), quorums=True)
+    only = replace(notify(recorder(place, "only"), "--own"), roles=False, quorums=True, services=("web",))
+    with attendant(place, notify=(notify(recorder(place, "roles")), both, only)) as running:
+        running.greeted().tell(ACTIVE)
+        tell_quorums(running, LOST, replace(LOST, service="mail", sorry=False))
+        tell_quorums(running, LOST)
+        tell_quorums(running, HAS)
+        wait_for_lines(place / "only", "--own SERVICE web DOWN 1", "--own SERVICE web UP 3")
+        wait_for(lambda: len(lines(place / "both")) == 4, 20, "all notifications")
+        wait_for_lines(place / "roles", "INSTANCE edge MASTER 140")
+    web = ["SERVICE web DOWN 1", "SERVICE web UP 3"]
+    assert sorted(lines(place / "both")) == sorted(["INSTANCE edge MASTER 140", "SERVICE mail DOWN 1", *web])
+
+
+def test_a_quorum_is_in_variables_and_in_json_too(place: Path) -> None:
+    script = program(place / "s.sh", f"env | grep ^HA_LVS_ | sort > {place}/env", f"cat > {place}/.j",
+                     f"mv {place}/.j {place}/json")  # fmt: skip
+    with attendant(place, notify=(replace(notify(script), quorums=True),)) as running:
+        tell_quorums(running, LOST)
+        event = json.loads(wait_for((place / "json").read_text, 60, "the event"))
+    assert lines(place / "env") == [
+        "HA_LVS_NODE=lb1",
+        "HA_LVS_QUORUM=DOWN",
+        "HA_LVS_SERVICE=web",
+        "HA_LVS_SORRY=yes",
+        "HA_LVS_STRENGTH=1",
+    ]
+    del event["time"]
+    assert event == {
+        "event": "quorum", "service": "web", "quorum": False, "strength": 1, "sorry": True, "node": "lb1",
+        "sequence": 1,
+    }  # fmt: skip
+
+
+def test_what_was_told_of_quorums_outlives_the_attendant_and_the_rest_is_told_late(place: Path) -> None:
+    script = replace(notify(recorder(place)), roles=False, quorums=True)
+    with attendant(place, notify=(script,)) as running:
+        running.greeted()
+        tell_quorums(running, LOST, replace(LOST, service="mail"))
+        note = running.runtime_dir / NOTE
+        wait_for(lambda: json.loads(note.read_text())["lost"] == ["mail", "web"], 20, "both to be noted as told")
+        running.restart()
+        running.greeted()
+        tell_quorums(running, LOST, others=True)
+        wait_for(lambda: "SERVICE mail UP unknown" in lines(place / "told"), 20, "what was not heard")
+        assert len(lines(place / "told")) == 3, "and of the other nothing twice"
+        with subscriber(running) as late:
+            found = late.next()
+            assert (found["event"], found["service"], found["quorum"]) == ("quorum", "web", False)
 
 
 # ----------------------------------------------------------------------------------------------- subscribers

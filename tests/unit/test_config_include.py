@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,48 @@ def test_problems_of_unchanged_files_are_told_again(
         told.append(str(caught.value))
     assert told[0] == told[1]
     assert "wlcc" in told[0]
+
+
+# --------------------------------------------------------------------------------------------- watching
+
+
+def test_a_look_tells_every_kind_of_change_and_nothing_else(tmp_path: Path, write: Any) -> None:
+    main, sources = tmp_path / "config.yml", Sources()
+    load(main, sources)
+
+    def changed_since() -> bool:
+        """Whether the files are others than those that were loaded; loads them then."""
+        if sources.as_they_are() == sources.as_read:
+            return False
+        with contextlib.suppress(ConfigError):
+            load(main, sources)
+        assert sources.as_they_are() == sources.as_read
+        return True
+
+    assert not changed_since()
+    one = write("one.yml", entry("a", 81))
+    assert changed_since(), "a new file"
+    assert not changed_since()
+    write(".one.yml.swp")
+    assert not changed_since(), "what an editor leaves"
+    one.write_text("services: [{}]")
+    assert changed_since(), "a file that is wrong"
+    assert not changed_since()
+    write("one.yml", entry("a", 81))
+    assert changed_since()
+    write("other", entry("a", 81)).rename(one)
+    assert changed_since(), "one in place of another that says the same"
+    one.unlink()
+    assert changed_since(), "a file that is gone"
+    assert not changed_since()
+
+
+def test_notify_names_services_that_exist(tmp_path: Path, write: Any) -> None:
+    notify = [
+        {"command": "/bin/x", "events": ["quorum"], "services": ["onw"]},
+        {"command": "/bin/x", "services": ["own"]},
+    ]
+    write_to(tmp_path / "config.yml", changed(services=[entry("own", 80)], notify=notify))
+    first, second = problems(tmp_path)
+    assert "notify[0].services[0]: there is no service `onw`; did you mean `own`?" in first
+    assert "notify[1].services: services have quorums and no roles" in second

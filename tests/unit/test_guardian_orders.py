@@ -121,7 +121,10 @@ SERVER = "services.web.servers.10.9.0.22:80"
         ),
         (
             lambda data: data.update(notify=[{"command": ["/bin/true"], "user": "nobody"}]),
-            ["notify: none -> command /bin/true timeout_s 10.0 user nobody instances none"],
+            [
+                "notify: none -> command /bin/true timeout_s 10.0 user nobody instances none"
+                " roles True quorums False services none"
+            ],
         ),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ha_lvs.config import lenient, networks, values
 from ha_lvs.config.crosscheck.view import View
 from ha_lvs.config.lenient import Found, children, get, twice
-from ha_lvs.config.schema.cluster import AuthenticationEntry, KeyEntry, PeerLinkEntry
+from ha_lvs.config.schema.cluster import QUORUM, AuthenticationEntry, KeyEntry, PeerLinkEntry
 from ha_lvs.config.schema.config import Config
 from ha_lvs.config.tree import Path
 
@@ -75,6 +75,7 @@ def _keys(view: View) -> Iterator[Found]:
 
 
 def _notify(view: View) -> Iterator[Found]:
+    yield from _notify_of_services(view)
     known = [name for name in view.instances if view.group_of(name) is None] + list(view.groups)
     for path, entry in children(get(view.data, "notify"), "notify"):
         for at, name in children(get(entry, "instances"), *path, "instances"):
@@ -88,3 +89,23 @@ def _notify(view: View) -> Iterator[Found]:
                 yield at, f"there is no instance or group `{name}`; did you mean `{near}`?"
             elif known:
                 yield at, f"there is no instance or group `{name}`; there is {', '.join(known)}"
+
+
+def _notify_of_services(view: View) -> Iterator[Found]:
+    known: set[str] | None = None
+    for path, entry in children(get(view.data, "notify"), "notify"):
+        named = list(children(get(entry, "services"), *path, "services"))
+        events = get(entry, "events")
+        if named and not (isinstance(events, list) and QUORUM in events):
+            yield (*path, "services"), "services have quorums and no roles; add `events: [quorum]`, or remove this"
+        if named and known is None:
+            names = (get(each, "name") for _, each in children(get(view.data, "services"), "services"))
+            known = {name for name in names if isinstance(name, str)}
+        for at, name in named:
+            if isinstance(name, str) and known and name not in known:
+                near = values.suggestion(name, sorted(known))
+                yield (
+                    at,
+                    f"there is no service `{name}`"
+                    + (f"; did you mean `{near}`?" if near else "; add it, or remove this"),
+                )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ha_lvs.config.durations import Duration
 from ha_lvs.config.schema import Config
+from ha_lvs.config.schema.cluster import QUORUM, ROLE
 from ha_lvs.config.schema.tracking import (
     KINDS,
     File,
@@ -69,6 +70,14 @@ def processes(config: Config) -> tuple[ProcessTrack, ...]:
 def notify(config: Config) -> tuple[NotifyScript, ...]:
     """Whom to tell."""
     return tuple(
-        NotifyScript(entry.command, entry.timeout.seconds, entry.user, tuple(entry.instances))
+        NotifyScript(
+            entry.command,
+            entry.timeout.seconds,
+            entry.user,
+            tuple(entry.instances),
+            roles=ROLE in entry.events,
+            quorums=QUORUM in entry.events,
+            services=tuple(entry.services),
+        )
         for entry in config.notify
     )

@@ -25,6 +25,7 @@ from ha_lvs.config.programs import DEFAULT_USER
 from ha_lvs.model import IPAddress
 
 ENFORCE, PERMISSIVE = "enforce", "permissive"
+ROLE, QUORUM = "role", "quorum"
 
 
 class Node(FileModel):
@@ -108,7 +109,7 @@ class DiscoveryEntry(Switch):
 
 
 class Notify(FileModel):
-    """A program that is told of changes of role."""
+    """A program that is told of changes of role, or of quorum."""
 
     command: Command = Field(
         description="Program and arguments, as a list or as one string; no shell. It gets the event as JSON on its "
@@ -123,8 +124,30 @@ class Notify(FileModel):
     )
     instances: list[Name] = Field(
         default=[],
-        description="The instances and groups that it is told of; all by default.",
+        description="The instances and groups whose role it is told of; all by default.",
         examples=[["edge"]],
+    )
+    events: list[Annotated[str, fields.choice("kind of event", (ROLE, QUORUM))]] = Field(
+        default=[ROLE],
+        min_length=1,
+        description="What it is told of: changes of `role` of instances, of `quorum` of services, or both.",
+        examples=[["role", "quorum"]],
+    )
+    services: list[Name] = Field(
+        default=[],
+        description="The services whose quorum it is told of; all by default.",
+        examples=[["web"]],
+    )
+
+
+class Watch(Switch):
+    """Whether the config file is followed without being asked to."""
+
+    interval: Annotated[Duration, fields.duration("200ms", "1h")] = Field(
+        default=Duration(2000),
+        description="How often the files are looked at. One that changes is followed when it has been the same at two "
+        "looks.",
+        examples=["2s"],
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from ha_lvs.config import fields, values
 from ha_lvs.config.fields import SWITCH, Checked, FileModel, Name, Shorthand
-from ha_lvs.config.schema.cluster import AuthenticationEntry, DiscoveryEntry, Log, Node, Notify, PeerLinkEntry
+from ha_lvs.config.schema.cluster import AuthenticationEntry, DiscoveryEntry, Log, Node, Notify, PeerLinkEntry, Watch
 from ha_lvs.config.schema.instance import Instance
 from ha_lvs.config.schema.ipvs import ConnectionSync, Ipvs
 from ha_lvs.config.schema.services import Service
@@ -61,7 +61,7 @@ class Config(FileModel):
     )
     notify: list[Annotated[Notify, Shorthand(fields.expand_command, fields.COMMAND_JSON)]] = Field(
         default=[],
-        description="Programs that are told of changes of role, one at a time.",
+        description="Programs that are told of changes of role or of quorum, one at a time.",
         examples=[[{"command": ["/usr/local/bin/on-role-change"], "timeout": "10s"}]],
     )
     connection_sync: ConnectionSync | None = Field(
@@ -81,6 +81,12 @@ class Config(FileModel):
         examples=[["services.d/*.yml"]],
     )
     ipvs: Ipvs = Field(default=Ipvs(), description="Upkeep of the IPVS tables.", examples=[{"on_stop": "keep"}])
+    watch: Annotated[Watch, SWITCH] = Field(
+        default=Watch(enabled=False),
+        description="Whether this file and those that it includes are followed by themselves when they change, as "
+        "by `ha-lvs reload`. Key files are not watched.",
+        examples=[True, {"interval": "10s"}],
+    )
     log: Log = Field(default=Log(), description="Logging.", examples=[{"level": "info"}])
 
     _source: str = PrivateAttr(default="(no file)")

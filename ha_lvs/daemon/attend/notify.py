@@ -3,20 +3,23 @@
 Rules that hold here:
 * Changes of one instance are told in order, one script at a time; instances do not wait for each other. What waits is
   bounded: behind a script that is too slow the oldest change is dropped, and logged.
-* A change is a change of role, or of what keepalived calls it: an instance that is barred is in FAULT there.
+* A change is a change of role, or of what keepalived calls it: an instance that is barred is in FAULT there; or one of
+  a service's quorum. Services are told of as instances are: each in order, none waits for another.
 * A change counts as told once every script has been run for it, which is noted in the runtime directory. So a
   successor of ours tells what we had not, and does not tell again what we had. A change that happened while none of us
   ran is told, too.
-* Scripts get keepalived's arguments behind their own: INSTANCE, the name, MASTER or BACKUP or FAULT, and the priority.
+* Scripts get keepalived's arguments behind their own: INSTANCE, the name, MASTER or BACKUP or FAULT, and the priority;
+  of a service SERVICE, the name, UP or DOWN, and what is up of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +31,12 @@ from ha_lvs import files
 from ha_lvs.daemon.attend import running
 from ha_lvs.daemon.attend.privileges import RefusedError
 from ha_lvs.daemon.attend.subscribers import Subscribers
-from ha_lvs.daemon.channel import InstanceState
+from ha_lvs.daemon.channel import InstanceState, Quorums, QuorumState
 from ha_lvs.model import NotifyScript, Role
 
 log = structlog.get_logger()
 
+INSTANCE, SERVICE = "instance", "service"
 MOST_WAITING = 100
 NOTE = "attendant.json"
 KILLED_WITHIN_S = 2.0
@@ -43,14 +47,34 @@ class Change:
     """Something to tell.
 
     Arguments:
-        state: the instance as it is now.
-        word: what keepalived calls that.
+        subject: what changed: ``instance`` or ``service``, and its name.
+        arguments: what scripts get behind their own.
+        variables: what they find in their environment, after ``HA_LVS_``.
         event: the same as JSON.
+        note: what is noted once it has been told.
     """
 
-    state: InstanceState
-    word: str
+    subject: tuple[str, str]
+    arguments: tuple[str, ...]
+    variables: dict[str, str]
     event: dict[str, Any]
+    note: Callable[[], None]
+
+    @property
+    def about(self) -> str:
+        """It for the log."""
+        kind, name = self.subject
+        return f"{kind} {name}: {self.event['role'] if kind == INSTANCE else self.arguments[2]}"
+
+    @property
+    def instance(self) -> str | None:
+        """Whose role it is."""
+        return self.event.get("instance")
+
+    @property
+    def service(self) -> str | None:
+        """Whose quorum it is."""
+        return self.event.get("service")
 
 
 def keepalived_word(state: InstanceState) -> str:
@@ -80,8 +104,10 @@ class Notifier:
         self._note = _Note(runtime_dir / NOTE)
         self._events: dict[str, dict[str, Any]] = {}
         self._told_last: dict[str, tuple[Role, str]] = {}
-        self._waiting: dict[str, deque[Change]] = {}
-        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._lost = self._note.lost()
+        self._lost_events: dict[str, dict[str, Any]] = {}
+        self._waiting: dict[tuple[str, str], deque[Change]] = {}
+        self._workers: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.subscribers: Subscribers | None = None
 
     def heard(self, state: InstanceState) -> None:
@@ -103,12 +129,62 @@ class Notifier:
         event = self._events[name] = self._event(state, role.value, self._note.sequence, at)
         if self.subscribers is not None:
             self.subscribers.publish(event)
-        self._queue(Change(state, word, event))
+        priority = str(event["effective_priority"])
+        variables = {
+            "INSTANCE": name,
+            "ROLE": state.role.value,
+            "PREVIOUS": event["previous"],
+            "REASON": state.reason,
+            "PRIORITY": priority,
+        }
+        arguments = ("INSTANCE", name, word, priority)
+        self._queue(
+            Change((INSTANCE, name), arguments, variables, event, lambda: self._note.tell(name, state.role, word))
+        )
+
+    def heard_quorums(self, told: Quorums) -> None:
+        """Takes in where services stand, and has those told that have lost their quorum, or have it again."""
+        for state in told.states:
+            self._heard_quorum(state)
+        if told.others:
+            for name in self._lost - {state.service for state in told.states}:
+                self._heard_quorum(QuorumState(name, True, 0, False), "unknown")
+
+    def _heard_quorum(self, state: QuorumState, strength: str = "") -> None:
+        name = state.service
+        changed = state.quorum == (name in self._lost)
+        if changed:
+            self._lost ^= {name}
+            self._note.sequence += 1
+        event = {
+            "event": "quorum",
+            "service": name,
+            "quorum": state.quorum,
+            "strength": None if strength else state.strength,
+            "sorry": state.sorry,
+            "node": self._node,
+            "time": _text(time.time()),
+            "sequence": self._note.sequence,
+        }
+        if state.quorum:
+            self._lost_events.pop(name, None)
+        elif changed or name not in self._lost_events:  # an earlier one of us may have told it
+            self._lost_events[name] = event
+        if not changed:
+            return
+        if self.subscribers is not None:
+            self.subscribers.publish(event)
+        word, strength = ("UP" if state.quorum else "DOWN"), strength or str(state.strength)
+        variables = {"SERVICE": name, "QUORUM": word, "STRENGTH": strength, "SORRY": "yes" if state.sorry else "no"}
+        arguments = ("SERVICE", name, word, strength)
+        note = functools.partial(self._note.tell_quorum, name, state.quorum)
+        self._queue(Change((SERVICE, name), arguments, variables, event, note))
 
     def snapshot(self) -> Iterator[dict[str, Any]]:
-        """A line on each instance, for a new subscriber."""
+        """A line on each instance, and on each service without its quorum, for a new subscriber."""
         for event in self._events.values():
             yield {**event, "event": "state"}
+        yield from self._lost_events.values()
 
     async def drain(self, limit_s: float) -> None:
         """Lets what waits be told, for no longer than that; then kills what runs."""
@@ -135,47 +211,48 @@ class Notifier:
         }
 
     def _queue(self, change: Change) -> None:
-        name = change.state.instance
-        if not self._for(name):
-            self._note.tell(name, change.state.role, change.word)
+        subject = change.subject
+        if not self._for(subject):
+            change.note()
             return
         self._note.write()
-        waiting = self._waiting.setdefault(name, deque())
+        waiting = self._waiting.setdefault(subject, deque())
         if len(waiting) >= MOST_WAITING:
-            lost = waiting.popleft()
-            log.error("notification dropped", instance=name, role=lost.state.role.value, waiting=len(waiting))
+            lost, count = waiting.popleft(), len(waiting) + 1
+            log.error(
+                "notification dropped", about=lost.about, instance=lost.instance, service=lost.service, waiting=count
+            )
         waiting.append(change)
-        worker = self._workers.get(name)
+        worker = self._workers.get(subject)
         if worker is None or worker.done():
-            self._workers[name] = asyncio.get_running_loop().create_task(self._work(name, waiting))
+            self._workers[subject] = asyncio.get_running_loop().create_task(self._work(subject, waiting))
 
-    def _for(self, name: str) -> list[int]:
-        return [index for index, each in enumerate(self._scripts) if not each.instances or name in each.instances]
+    def _for(self, subject: tuple[str, str]) -> list[int]:
+        """Which scripts are told of something."""
+        kind, name = subject
+        found = []
+        for index, each in enumerate(self._scripts):
+            wants, names = (each.roles, each.instances) if kind == INSTANCE else (each.quorums, each.services)
+            if wants and (not names or name in names):
+                found.append(index)
+        return found
 
-    async def _work(self, name: str, waiting: deque[Change]) -> None:
+    async def _work(self, subject: tuple[str, str], waiting: deque[Change]) -> None:
         while waiting:
             change = waiting.popleft()
-            for index in self._for(name):
+            for index in self._for(subject):
                 await self._tell(index, change)
-            self._note.tell(name, change.state.role, change.word)
+            change.note()
 
     async def _tell(self, index: int, change: Change) -> None:
         script, refused = self._scripts[index], self._refusals[index]
-        state, event = change.state, change.event
-        priority = str(event["effective_priority"])
+        variables = {**change.variables, "NODE": self._node}
         try:
             run = running.Run(
-                (*script.command, "INSTANCE", state.instance, change.word, priority),
+                (*script.command, *change.arguments),
                 script.user,
-                environment={
-                    "HA_LVS_INSTANCE": state.instance,
-                    "HA_LVS_ROLE": state.role.value,
-                    "HA_LVS_PREVIOUS": event["previous"],
-                    "HA_LVS_REASON": state.reason,
-                    "HA_LVS_PRIORITY": priority,
-                    "HA_LVS_NODE": self._node,
-                },
-                given=json.dumps(event).encode() + b"\n",
+                environment={f"HA_LVS_{name}": value for name, value in variables.items()},
+                given=json.dumps(change.event).encode() + b"\n",
                 tidy=False,  # it may have been run to start something
             )
         except RefusedError as problem:
@@ -185,9 +262,13 @@ class Notifier:
         try:
             ok, detail = await run.outcome(script.timeout_s)
             if not ok:
-                words = " ".join(script.command)
                 log.error(
-                    "notify script failed", script=words, instance=state.instance, role=state.role.value, detail=detail
+                    "notify script failed",
+                    script=" ".join(script.command),
+                    about=change.about,
+                    instance=change.instance,
+                    service=change.service,
+                    detail=detail,
                 )
             await run.ended
         finally:
@@ -202,10 +283,12 @@ class _Note:
         self._failed = False
         self.sequence = 0
         self._told: dict[str, tuple[Role, str]] = {}
+        self._lost: set[str] = set()
         try:
             data = json.loads(path.read_bytes())
             self.sequence = int(data["sequence"])
             self._told = {name: (Role(role), str(word)) for name, (role, word) in data["told"].items()}
+            self._lost = {str(name) for name in data.get("lost", ())}
         except FileNotFoundError:
             pass  # the first one since boot
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
@@ -220,11 +303,24 @@ class _Note:
         self._told[name] = role, word
         self.write()
 
+    def lost(self) -> set[str]:
+        """The services of which it was told last that they have lost their quorum."""
+        return set(self._lost)
+
+    def tell_quorum(self, name: str, quorum: bool) -> None:
+        """Notes that this has been told of a service."""
+        if quorum:
+            self._lost.discard(name)
+        else:
+            self._lost.add(name)
+        self.write()
+
     def write(self) -> None:
         """Writes it down, whole and atomically."""
         told = {name: (role.value, word) for name, (role, word) in self._told.items()}
+        content = {"sequence": self.sequence, "told": told, "lost": sorted(self._lost)}
         try:
-            files.replace(self._path, json.dumps({"sequence": self.sequence, "told": told}))
+            files.replace(self._path, json.dumps(content))
             self._failed = False
         except OSError as problem:
             if not self._failed:

@@ -121,27 +121,26 @@ EVENTS = (
         phrase="notify script failed",
         message_id="582a57c29e3e4c6ea0cab9ebe95f556b",
         levels=("error",),
-        subject="A notify script failed for instance @HA_LVS_INSTANCE@",
+        subject="A notify script failed for @HA_LVS_ABOUT@",
         happened=(
-            "The notify script @HA_LVS_SCRIPT@ was told that instance @HA_LVS_INSTANCE@ is @HA_LVS_ROLE@, and "
-            "ended badly: @HA_LVS_DETAIL@."
+            "The notify script @HA_LVS_SCRIPT@ was told of a change (@HA_LVS_ABOUT@), and ended badly: @HA_LVS_DETAIL@."
         ),
         follows="It is not run again for this change; the next one is told as usual. The role does not depend on it.",
         remedy="Do by hand what it did not do, and mend it.",
-        fields=("script", "instance", "role", "detail"),
+        fields=("script", "about", "instance", "service", "detail"),
     ),
     Event(
         phrase="notification dropped",
         message_id="20113cc48a254c16ba71df80f6cb2359",
         levels=("error",),
-        subject="A change of instance @HA_LVS_INSTANCE@ is not told to notify scripts",
+        subject="A change is not told to notify scripts: @HA_LVS_ABOUT@",
         happened=(
-            "@HA_LVS_WAITING@ changes of instance @HA_LVS_INSTANCE@ and more wait for notify scripts that are too "
-            "slow. The oldest, to @HA_LVS_ROLE@, has been dropped."
+            "@HA_LVS_WAITING@ changes of an instance or a service, and more, wait for notify scripts that are too "
+            "slow. The oldest (@HA_LVS_ABOUT@) has been dropped."
         ),
         follows="The later ones are told in order. Subscribers to the socket of events have got all of them.",
-        remedy="Find out why the scripts take so long, and why the role changes so often.",
-        fields=("instance", "role", "waiting"),
+        remedy="Find out why the scripts take so long, and why there are so many changes.",
+        fields=("about", "instance", "service", "waiting"),
     ),
     Event(
         phrase="what was notified is unknown",

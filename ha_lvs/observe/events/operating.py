@@ -30,6 +30,15 @@ EVENTS = (
         fields=("change",),
     ),
     Event(
+        phrase="config file changed; following it",
+        message_id="326d0a14f0fa43eabd772221604af4ad",
+        levels=("info",),
+        subject="A file of the config has changed, and is followed",
+        happened="The config says `watch`, and a file of it, or one that it includes, is another one than before.",
+        follows="It is read and checked. What it says is applied, or refused as a whole; the next event tells.",
+        remedy="Nothing here.",
+    ),
+    Event(
         phrase="config unchanged",
         message_id="5d704b14bcc94757a2ef6b6bf784aa34",
         levels=("info",),
