@@ -71,8 +71,8 @@ def plan(
 ) -> None:
     """Show what a director with this file would change in the IPVS of this kernel, changing nothing.
 
-    Time-outs, sysctls and the marks of service groups, which nftables gives, are included. The sync daemons are left
-    out: they follow the role.
+    Time-outs, sysctls and the marks of service groups, which nftables gives, are included, and so is what operators
+    have said of servers. The sync daemons are left out: they follow the role.
     """
     from ha_lvs.config.loader import load
     from ha_lvs.config.parts import director_part
@@ -84,7 +84,8 @@ def plan(
         return
     told, why_not = _ask_health(runtime_dir)
     health = known_health(part.services, told)
-    steps = _steps(part, health, runtime_dir)
+    quorums = {name: found.get("quorum") is not False for name, found in told.items()}
+    steps = _steps(part, health, quorums, runtime_dir)
     unknown = sum(state is ServerState.UNKNOWN for state in health.values())
     if unknown:
         asked = f" ({why_not})" if why_not else ""
@@ -134,8 +135,11 @@ def _ask_health(runtime_dir: Path) -> tuple[dict[str, Any], str]:
         return {}, f"no director answers in {runtime_dir}"
 
 
-def _steps(part: DirectorPart, health: Mapping[Endpoint, ServerState], runtime_dir: Path) -> tuple[Step, ...]:
-    from ha_lvs.daemon.balancer import OWNERSHIP_FILE
+def _steps(
+    part: DirectorPart, health: Mapping[Endpoint, ServerState], quorums: Mapping[str, bool], runtime_dir: Path
+) -> tuple[Step, ...]:
+    from ha_lvs.daemon.balancer import OVERRIDES_FILE, OWNERSHIP_FILE
+    from ha_lvs.daemon.overrides import Overrides
     from ha_lvs.kernel.ipvs import Ipvs
     from ha_lvs.kernel.marks import Marks
     from ha_lvs.kernel.ownership import Ownership
@@ -144,12 +148,13 @@ def _steps(part: DirectorPart, health: Mapping[Endpoint, ServerState], runtime_d
     from ha_lvs.plan.pool import Standing
 
     ownership = Ownership(runtime_dir / OWNERSHIP_FILE)
-    if ownership.problem:
-        typer.echo(f"ha-lvs: {ownership.problem}", err=True)
+    overrides = Overrides(runtime_dir / OVERRIDES_FILE)
+    for problem in filter(None, (ownership.problem, overrides.problem)):
+        typer.echo(f"ha-lvs: {problem}", err=True)
     taken = {endpoint: ServerState.UP if state is ServerState.UNKNOWN else state for endpoint, state in health.items()}
     with Ipvs(tuple(name for name, _ in part.sysctls)) as ipvs:
         actual = ipvs.read()
-    entries, _ = desired_services(part.services, Standing(health=taken))
+    entries, _ = desired_services(part.services, Standing(health=taken, said=overrides.said, quorums=quorums))
     traffic = desired_traffic(part.services)
     if traffic or ownership.marks:
         found = Marks().read()

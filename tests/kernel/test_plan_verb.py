@@ -16,10 +16,11 @@ import pytest
 from ha_lvs.cli.observe import known_health
 from ha_lvs.config.loader import load
 from ha_lvs.config.parts import director_part
-from ha_lvs.daemon.balancer import OWNERSHIP_FILE
+from ha_lvs.daemon.balancer import OVERRIDES_FILE, OWNERSHIP_FILE
 from ha_lvs.daemon.control import serve
+from ha_lvs.daemon.overrides import Overrides
 from ha_lvs.kernel.ownership import Ownership
-from ha_lvs.model import Protocol, ServerState, ServiceKey, VirtualService
+from ha_lvs.model import Override, Protocol, ServerState, ServiceKey, VirtualService
 from tests.kernels import why_no_ipvs
 
 DATA = Path(__file__).parent.parent / "unit" / "data"
@@ -175,6 +176,15 @@ def test_servers_that_the_director_knows_to_be_down_are_out(namespace: None, tmp
         assert planned(tmp_path) == [f"- server 10.9.0.22:80 of {WEB}/tcp", "1 change"]
     with director(tmp_path, told(s21="up", s22="unknown")):
         assert planned(tmp_path) == ["health is not known for 1 of 2 checked servers, taken as up", "nothing to do"]
+
+
+@pytest.mark.ipvs
+def test_what_operators_have_said_is_no_change(namespace: None, tmp_path: Path) -> None:
+    made(*(line.replace("-w 2", "-w 0") for line in PROGRAMMED))
+    [service] = web()
+    drained = Override(service.name, service.servers[1].destination.key, 0, 1e9, "lb1")
+    Overrides(tmp_path / OVERRIDES_FILE).take([drained])
+    assert planned(tmp_path)[1:] == ["nothing to do"]
 
 
 @pytest.mark.ipvs
