@@ -2,8 +2,8 @@
 # The tests that need a lab: those on the running kernel and those on one with IPVS, side by side.
 #     test-labs.sh BIN-DIRECTORY
 #
-# Where the running kernel has IPVS all run on it; elsewhere those that need it run in two guests, the drills in one of
-# them, which mostly wait. The output of the first kind is live, the others' follow whole; the exit code is non-zero when
+# Where the running kernel has IPVS all run on it; elsewhere those that need it run in two guests, whole pairs and drills in
+# one of them. The output of the first kind is live, the others' follow whole; the exit code is non-zero when
 # any failed. Nothing may be skipped for want of root or IPVS.
 set -uo pipefail
 
@@ -12,7 +12,7 @@ logs=build/test
 mkdir -p "$logs"
 export HA_LVS_REQUIRE=netns,ipvs PATH="$bin:$PATH:/usr/sbin:/sbin"
 
-drills=(tests/kernel/test_drill_*.py)
+pairs=(tests/kernel/test_drill_*.py tests/kernel/test_{pair,reload,overrides}_ipvs.py)
 lab=("$bin/python" -m ha_lvs.drill.lab run --timeout 3600 --)
 declare -A guests=()
 trap 'kill "${guests[@]}" 2>/dev/null; wait "${guests[@]}"' EXIT
@@ -32,17 +32,17 @@ native() {
 native_runs=0
 
 "${lab[@]}" true || exit 1 # prepares what guests share
-guest drills "${drills[@]}"
-guest ipvs "${drills[@]/#/--ignore=}"
+guest pairs "${pairs[@]}"
+guest ipvs "${pairs[@]/#/--ignore=}"
 
 # Each lab has names of its own, so several run side by side; most of the time they wait for timers. Only what takes the
 # whole machine runs alone. All of it gives way to the guests, which have one processor each and take longest.
-echo "== tests in namespaces of this kernel; those that need IPVS run meanwhile into $logs/{ipvs,drills}.log"
+echo "== tests in namespaces of this kernel; those that need IPVS run meanwhile into $logs/{ipvs,pairs}.log"
 native -n 3 --dist worksteal -m 'netns and not ipvs and not alone'
 status=$?
 native -m 'netns and not ipvs and alone' || status=$?
 
-for name in ipvs drills; do
+for name in ipvs pairs; do
     echo "== tests on a kernel with IPVS: $name"
     tail -n +1 -f --pid="${guests[$name]}" "$logs/$name.log"
     wait "${guests[$name]}" || status=$?
@@ -50,5 +50,5 @@ done
 trap - EXIT
 
 for log in "$logs"/netns?.log; do echo "== this kernel:      $(tail -n 1 "$log")"; done
-for name in ipvs drills; do echo "== kernel with IPVS: $(tail -n 1 "$logs/$name.log")"; done
+for name in ipvs pairs; do echo "== kernel with IPVS: $(tail -n 1 "$logs/$name.log")"; done
 exit "$status"
