@@ -179,7 +179,7 @@ def take_over(fd: int) -> Legacy:
             next_request=int(data["next_request"]),
             ready=bool(data["ready"]),
             orders=_understood(Orders, data["orders"]),
-            states=tuple(filter(None, (_understood(InstanceState, each) for each in data["states"]))),
+            states=tuple(filter(None, (_understood(InstanceState, each) for each in data.get("states", ())))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise PlatformError(

@@ -191,3 +191,21 @@ def test_notify_names_services_that_exist(tmp_path: Path, write: Any) -> None:
     first, second = problems(tmp_path)
     assert "notify[0].services[0]: there is no service `onw`; did you mean `own`?" in first
     assert "notify[1].services: services have quorums and no roles" in second
+
+
+def test_a_service_of_a_file_that_has_not_changed_is_checked_again_beside_what_has(tmp_path: Path, write: Any) -> None:
+    write("a.yml", entry("a", 81, forwarding="tun", servers=["fd00:9::21"]))
+    sources = Sources()
+    synced = changed(services=[entry("own", 80)], include=["services.d/*.yml"])
+    content = {key: value for key, value in synced.items() if key != "connection_sync"}
+    write_to(tmp_path / "config.yml", content)
+    for _ in range(2):
+        load(tmp_path / "config.yml", sources)
+    write_to(tmp_path / "config.yml", synced)
+    for _ in range(2):
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path / "config.yml", sources)
+        [problem] = map(str, caught.value.problems)
+        assert "services.d/a.yml" in problem
+    write_to(tmp_path / "config.yml", content)
+    assert len(load(tmp_path / "config.yml", sources).services) == 2

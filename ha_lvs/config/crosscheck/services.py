@@ -33,15 +33,31 @@ def problems(view: View) -> Iterator[Found]:
         name = get(service, "name")
         if isinstance(name, str):
             names.append(((*path, "name"), name))
-        listen = lenient.field(Service, service, "listen")
-        if listen is not None and not clear(listen):
-            listen = None
-        yield from servers.problems(path, service, listen, synced=synced)
-        yield from _scheduling(path, service, listen)
-        yield from _pool(path, service)
-        yield from _on_down(path, service, switch)
+        beside = (synced, repr(switch))
+        if isinstance(service, Service) and service.is_sound(beside):
+            continue  # of a file that has not changed since
+        found = list(_of_one(path, service, synced=synced, switch=switch))
+        if isinstance(service, Service) and not found:
+            service.found_sound(beside)
+        yield from found
     yield from twice(names, "service name '{}' is already used by {}; give each service its own", view.where)
     yield from _ipvs(view)
+
+
+def _of_one(path: Path, service: object, *, synced: bool, switch: object) -> Iterator[Found]:
+    """Problems within a service, and of it with what the whole file says.
+
+    Arguments:
+        synced: whether there is connection sync.
+        switch: what the file says of the kernel's expire_nodest_conn.
+    """
+    listen = lenient.field(Service, service, "listen")
+    if listen is not None and not clear(listen):
+        listen = None
+    yield from servers.problems(path, service, listen, synced=synced)
+    yield from _scheduling(path, service, listen)
+    yield from _pool(path, service)
+    yield from _on_down(path, service, switch)
 
 
 def clear(listen: Listen) -> bool:

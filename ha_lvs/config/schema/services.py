@@ -186,6 +186,7 @@ class Service(FileModel):
     )
 
     _made: object = PrivateAttr(default=None)
+    _sound_beside: object = PrivateAttr(default=None)
 
     @property
     def made(self) -> object:
@@ -195,6 +196,14 @@ class Service(FileModel):
     def remember(self, made: object) -> None:
         """Sets `made`."""
         self._made = made
+
+    def is_sound(self, beside: object) -> bool:
+        """Whether it was found to have no problem, with the rest of the file saying the same."""
+        return self._sound_beside == beside
+
+    def found_sound(self, beside: object) -> None:
+        """Keeps with it that it has no problem; it is not looked at again until the file that it is in changes."""
+        self._sound_beside = beside
 
     @cached_property
     def said(self) -> str:
