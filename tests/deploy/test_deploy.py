@@ -73,10 +73,17 @@ def test_traffic_goes_through_ipvs_to_both_servers(site: Site) -> None:
             lambda: {each.server for each in load.requests if each.ok} == {"s1", "s2"}, 60, "both servers to answer"
         )
         load.stop()
-    table = site["lb1"].out("ipvsadm", "--list", "--numeric", "--stats", "--exact")
-    forwarded = re.search(rf"{re.escape(LISTEN)}\s+(\d+)", table)
-    assert forwarded is not None, table
-    assert int(forwarded[1]) >= len([each for each in load.requests if each.ok]), table
+    answered = len([each for each in load.requests if each.ok])
+
+    def counted() -> bool:
+        """Whether IPVS has counted them; it adds its counters up every two seconds."""
+        table = site["lb1"].out("ipvsadm", "--list", "--numeric", "--stats", "--exact")
+        forwarded = re.search(rf"{re.escape(LISTEN)}\s+(\d+)", table)
+        assert forwarded is not None, table
+        assert int(forwarded[1]) >= answered, table
+        return True
+
+    wait_for(counted, 30, "every request to have gone through IPVS")
 
 
 def test_check_mode_sees_nothing_to_change_on_the_deployed_pair(site: Site) -> None:
