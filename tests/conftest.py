@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ha_lvs.drill.lab import kernel
@@ -20,6 +21,10 @@ from ha_lvs.kernel.namespace import new_network_namespace
 from tests.kernels import why_no_ipvs
 
 REQUIRED = frozenset(filter(None, os.environ.get("HA_LVS_REQUIRE", "").split(",")))
+
+# How fast an example is says something of the machine's other business; what hangs runs into the test's time limit.
+hypothesis.settings.register_profile("ha-lvs", deadline=None)
+hypothesis.settings.load_profile("ha-lvs")
 
 LOGGED_LINES = 60
 """So much of each log goes into the report of a failed test."""
