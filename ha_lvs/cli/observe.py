@@ -32,6 +32,9 @@ def status(
     peer: Annotated[
         bool, typer.Option("--peer", help="Both directors side by side; the other one is asked over the peer link.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every service, however many; else of many only those with something to see.")
+    ] = False,
     runtime_dir: RuntimeDir = DEFAULT_RUNTIME_DIR,
 ) -> None:
     """Show the roles, services and servers of the director that runs here."""
@@ -44,7 +47,7 @@ def status(
         return
     from ha_lvs.cli import status_view  # rich is loaded for people only
 
-    status_view.show(found)
+    status_view.show(found, every=every)
 
 
 def _status_of_both(runtime_dir: Path, as_json: bool) -> None:

@@ -26,6 +26,8 @@ DIGEST_DIGITS = 12
 WORD_WIDTH = 18
 """A column of prose is never narrower than its longest word, unless that is longer than this."""
 GAP = 2
+MANY = 50
+"""Of more services than this only those are listed that are worth a look."""
 ENDLESS = 10_000
 
 NONE = "-"
@@ -35,16 +37,17 @@ FAILED = "bold red"
 SEEN = {True: "seen", False: "not seen", None: "not probed yet"}
 
 
-def show(status: dict[str, Any], *, now: datetime | None = None) -> None:
+def show(status: dict[str, Any], *, now: datetime | None = None, every: bool = False) -> None:
     """Prints a status on stdout.
 
     Arguments:
         status: the answer of the control socket.
         now: for ages; the current time unless given.
+        every: whether every service is listed, however many there are.
 
     Errors: PlatformError when the director speaks another version's language.
     """
-    _print(lambda console: _show(console, status, now or datetime.now(UTC)))
+    _print(lambda console: _show(console, status, now or datetime.now(UTC), every))
 
 
 def show_both(statuses: Sequence[dict[str, Any]], *, now: datetime | None = None) -> None:
@@ -141,7 +144,7 @@ def make_console() -> Console:
     return console
 
 
-def _show(console: Console, status: dict[str, Any], now: datetime) -> None:
+def _show(console: Console, status: dict[str, Any], now: datetime, every: bool) -> None:
     head = text(status["cluster"], "bold")
     head.append_text(text(f" node {status['node']}, ha-lvs {status['version']}", ""))
     head.append_text(text(f", config {status['config_digest'][:DIGEST_DIGITS]}", ""))
@@ -152,8 +155,16 @@ def _show(console: Console, status: dict[str, Any], now: datetime) -> None:
     _show_instances(console, status["instances"], now)
     _show_notes(console, status["instances"])
     _show_peers(console, status.get("peers", []), now)
-    for name, service in status["services"].items():
+    services = status["services"]
+    listed = (
+        services if every or len(services) <= MANY else {name: each for name, each in services.items() if _odd(each)}
+    )
+    for name, service in listed.items():
         _show_service(console, name, service)
+    if len(listed) < len(services):
+        console.print()
+        count, further = len(services) - len(listed), "further " if listed else ""
+        console.print(text(f"{count} {further}services are as configured, with every server up; --all lists them"))
     _show_overrides(console, status.get("overrides", []), now)
     console.print()
     role = status["sync"]["role"]
@@ -246,6 +257,17 @@ def _session(peer: str, session: dict[str, Any]) -> str:
 def _priority(found: dict[str, Any]) -> str:
     priority, effective = found["priority"], found["effective_priority"]
     return str(priority) if priority == effective else f"{effective} of {priority}"
+
+
+def _odd(service: dict[str, Any]) -> bool:
+    """Whether something of a service is not as configured, or not up."""
+    return any(pool_notes(service)) or any(
+        server["state"] != "up"
+        or not server["programmed"]
+        or server["weight"] != server["configured_weight"]
+        or server.get("override") is not None
+        for server in service["servers"].values()
+    )
 
 
 def _show_service(console: Console, name: str, service: dict[str, Any]) -> None:

@@ -424,6 +424,24 @@ def test_what_operators_have_said_and_a_lost_quorum_are_shown(tmp_path: Path) ->
     assert told["overrides"] == OVERRIDDEN["overrides"]
 
 
+def test_of_many_services_those_are_listed_that_are_worth_a_look(tmp_path: Path) -> None:
+    server = {
+        "state": "up", "weight": 1, "configured_weight": 1, "override": None, "forwarding": "dr", "programmed": True,
+        "active_connections": 0, "inactive_connections": 0, "reason": "", "check_ms": None,
+    }  # fmt: skip
+    service = {"listen": "10.9.0.100:80/tcp", "scheduler": "wlc", "servers": {"10.9.0.21:80": server}}
+    many = {f"s{number:03d}": copy.deepcopy(service) for number in range(100)}
+    many["s007"]["servers"]["10.9.0.21:80"] |= {"state": "down"}
+    many["s008"]["servers"]["10.9.0.21:80"] |= {"weight": 0, "override": 0}
+    many["s009"] |= {"quorum": False, "strength": 0}
+    with director(tmp_path, STATUS | {"services": many}):
+        shown = ha_lvs("status", "--runtime-dir", tmp_path).stdout
+        every = ha_lvs("status", "--all", "--runtime-dir", tmp_path).stdout
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("service ")] == ["s007", "s008", "s009"]
+    assert "97 further services are as configured, with every server up; --all lists them" in shown
+    assert len([line for line in every.splitlines() if line.startswith("service ")]) == 100
+
+
 def test_both_directors_are_shown_with_what_operators_have_said(tmp_path: Path) -> None:
     both = {"self": STATUS, "peer": OVERRIDDEN | {"node": "lb2"}, "problem": ""}
     with director(tmp_path, STATUS, both):
