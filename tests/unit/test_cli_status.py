@@ -430,7 +430,7 @@ def test_of_many_services_those_are_listed_that_are_worth_a_look(tmp_path: Path)
         "state": "up", "weight": 1, "configured_weight": 1, "override": None, "forwarding": "dr", "programmed": True,
         "active_connections": 0, "inactive_connections": 0, "reason": "", "check_ms": None,
     }  # fmt: skip
-    service = {"listen": "10.9.0.100:80/tcp", "scheduler": "wlc", "servers": {"10.9.0.21:80": server}}
+    service: dict[str, Any] = {"listen": "10.9.0.100:80/tcp", "scheduler": "wlc", "servers": {"10.9.0.21:80": server}}
     many = {f"s{number:03d}": copy.deepcopy(service) for number in range(100)}
     many["s007"]["servers"]["10.9.0.21:80"] |= {"state": "down"}
     many["s008"]["servers"]["10.9.0.21:80"] |= {"weight": 0, "override": 0}
