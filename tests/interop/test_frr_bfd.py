@@ -139,7 +139,7 @@ def test_a_session_with_different_intervals_takes_the_longer_ones(lab: Lab, loop
     heartbeat, _ = loop.add(lab.host("lb1"), session(OURS, THEIRS, 0.010, 5))
     bfdd.wait_for_status("up")
     wait_for(lambda: heartbeat.state()["detection_time_ms"] == 150, 10, "their poll to be over")
-    assert heartbeat.state()["transmit_interval_ms"] == 50
+    wait_for(lambda: heartbeat.state()["transmit_interval_ms"] == 50, 10, "our poll to be over")
     assert bfdd.peer()["remote-detect-multiplier"] == 5
 
 

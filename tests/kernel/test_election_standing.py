@@ -77,7 +77,9 @@ def test_a_script_runs_as_nobody_and_its_weight_decides(lab: Lab, place: Path) -
     script = {"command": command, "interval": "100ms", "rise": 1, "fall": 2, "weight": -60}
     with alone_tracked(lab, scripts={"uplink": script}) as pair:
         pair.wait_for_roles()
-        assert who.read_text() == "nobody\n"
+        wait_for(
+            lambda: who.read_text() == "nobody\n", 10, "a run to have written who it is"
+        )  # each run empties it first
         up.unlink()
         pair.wait_for_holder("lb2")
         wait_for(lambda: pair.instance("lb1")["effective_priority"] == 90, 10, "lb1 to count it")

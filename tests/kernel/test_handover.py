@@ -34,6 +34,8 @@ def pair(lab: Lab) -> Iterator[Pair]:
         wait_for(lambda: all("ready: node" in pair.log(name) for name in pair.directors), 30, "both to be ready")
         wait_for(lambda: (pair.role("lb1"), pair.role("lb2")) == ("active", "backup"), 15, "both to know their roles")
         wait_for(lambda: all(linked(pair, name) for name in pair.directors), 30, "the directors to be linked")
+        # The elector tells its director about once a second what it has heard.
+        wait_for(lambda: pair.instance("lb2")["peer"], 15, "lb2 to tell that it has heard lb1")
         yield pair
 
 
