@@ -37,7 +37,8 @@ def test_one_path_that_is_cut_changes_no_role_and_the_last_one_does(lab: Lab) ->
         pair.wait_for_roles()
         lab.cut("lb1")
         pair.assert_stays("lb1", 2.0)  # ten intervals
-        assert pair.instance("lb2")["peer"]["priority"] == 150
+        peer = wait_for(lambda: pair.instance("lb2")["peer"], 15, "lb2 to tell whom it hears")
+        assert peer["priority"] == 150
         cut_second(lab, "lb1")
         wait_for(lambda: "lb2" in pair.holders(), 15, "lb2 to take over")
         pair.wait_for_words("lb2", "fell silent")

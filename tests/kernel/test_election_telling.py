@@ -180,7 +180,7 @@ def test_unicast_peers_without_addresses_in_the_file_find_each_other(lab: Lab) -
     with started_pair(lab, discovered(lab, addresses=False, unicast=True)) as pair:
         linked(pair)
         pair.wait_for_roles()
-        assert pair.instance("lb2")["peer"] == {"address": LB1, "priority": 150}
+        wait_for(lambda: pair.instance("lb2")["peer"] == {"address": LB1, "priority": 150}, 15, "lb2 to tell of lb1")
         pair.assert_stays("lb1", 1.0)
         pair["lb1"].kill()
         pair.wait_for_holder("lb2")
