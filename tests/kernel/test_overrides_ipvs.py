@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,16 +22,28 @@ ONE, TWO = SERVERS
 DRAINED = {ONE: 0, TWO: 2}
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    with Lab("overrides", tmp_path, clients=1, servers=2) as lab:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """One pair for all tests: its start takes longer than any of them."""
+    with Lab("overrides", tmp_path_factory.mktemp("overrides"), clients=1, servers=2) as lab:
         lab.forward(Forwarding.DR)
         lab.start_servers()
         made = start(lab, pair_config())
         for name in ("lb1", "lb2"):
             wait_for_rules(lab, name, expected_rules(Forwarding.DR, BOTH))
-        wait_for(lambda: all(linked(made, name) for name in ("lb1", "lb2")), 20, "the directors to be linked")
         yield made
+
+
+@pytest.fixture
+def pair(started: Pair) -> Iterator[Pair]:
+    """The pair with nothing said, linked and with its roles; whatever a test says is taken back after it."""
+    started.wait_for_roles()
+    wait_for(lambda: all(linked(started, name) for name in ("lb1", "lb2")), 30, "the directors to be linked")
+    yield started
+    for words in (("service", "enable", "web"), *(("server", "enable", "web", each) for each in SERVERS)):
+        said(started, "lb1", *words)
+    for name in ("lb1", "lb2"):
+        wait_for_rules(started.lab, name, expected_rules(Forwarding.DR, BOTH))
 
 
 def linked(pair: Pair, name: str) -> bool:
