@@ -40,6 +40,7 @@ def pair(started: Pair) -> Iterator[Pair]:
     started.wait_for_roles()
     wait_for(lambda: all(linked(started, name) for name in ("lb1", "lb2")), 30, "the directors to be linked")
     yield started
+    started.wait_for_roles()
     for words in (("service", "enable", "web"), *(("server", "enable", "web", each) for each in SERVERS)):
         said(started, "lb1", *words)
     for name in ("lb1", "lb2"):
@@ -139,5 +140,6 @@ def test_a_machine_that_was_started_anew_learns_it_from_the_peer(pair: Pair) -> 
     pair["lb1"].kill()
     for file in pair["lb1"].runtime_dir.glob("*.json"):
         file.unlink()  # as a reboot does
+    pair.lab.host("lb1").run(["ipvsadm", "-C"])
     pair["lb1"].start()
     wait_for_rules(pair.lab, "lb1", expected_rules(Forwarding.DR, DRAINED))
