@@ -13,7 +13,7 @@ import typer
 from ha_lvs.cli.options import RuntimeDir
 from ha_lvs.daemon.control import DEFAULT_RUNTIME_DIR, query
 from ha_lvs.errors import PlatformError
-from ha_lvs.model import CheckType, DirectorPart, Endpoint, ServerState, VirtualService
+from ha_lvs.model import DirectorPart, Endpoint, ServerState, VirtualService
 
 if TYPE_CHECKING:
     from ha_lvs.plan.steps import Step
@@ -82,6 +82,7 @@ def plan(
 
     loaded = load(config)
     part = director_part(loaded, next(iter(loaded.nodes)))  # the services are the same on every node
+    part = _with_found_servers(part, runtime_dir)
     if not part.services and part.sync is None and not _owns_anything(runtime_dir):
         typer.echo("nothing to do: without services a director leaves IPVS alone")
         return
@@ -114,11 +115,20 @@ def known_health(services: tuple[VirtualService, ...], told: Mapping[str, Any]) 
         for server, found in entry["servers"].items()
     }
     return {
-        server.endpoint: states.get((str(each.service.key), str(server.destination.key)), ServerState.UNKNOWN)
+        endpoint: states.get((str(each.service.key), str(server.destination.key)), ServerState.UNKNOWN)
         for each in services
         for server in each.servers
-        if server.endpoint.check.type is not CheckType.NONE
+        for endpoint in server.checks
     }
+
+
+def _with_found_servers(part: DirectorPart, runtime_dir: Path) -> DirectorPart:
+    """With the servers that the director here has found on the network."""
+    if all(each.discovery is None for each in part.services):
+        return part
+    from ha_lvs.daemon.found import FoundServers
+
+    return FoundServers(part, runtime_dir).on(part)
 
 
 def _owns_anything(runtime_dir: Path) -> bool:

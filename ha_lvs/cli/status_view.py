@@ -155,6 +155,7 @@ def _show(console: Console, status: dict[str, Any], now: datetime, every: bool) 
     _show_instances(console, status["instances"], now)
     _show_notes(console, status["instances"])
     _show_peers(console, status.get("peers", []), now)
+    _show_doubts(console, status, now)
     services = status["services"]
     listed = (
         services if every or len(services) <= MANY else {name: each for name, each in services.items() if _odd(each)}
@@ -250,6 +251,20 @@ def _show_peers(console: Console, peers: list[dict[str, Any]], now: datetime) ->
     show_rows(console, titles, rows, prose=(7,))
 
 
+def _show_doubts(console: Console, status: dict[str, Any], now: datetime) -> None:
+    """Why what is said of servers may not be so."""
+    for prober in status.get("probers", []):
+        if prober["stale"]:
+            since = age((now - datetime.fromisoformat(prober["since"])).total_seconds())
+            what = "has been started anew; some verdicts are" if prober["alive"] else f"is silent for {since}; its are"
+            console.print(text(f"{prober['name']} {what} stale", ATTENTION))
+    if count := status.get("disagreements", 0):
+        servers = "a server" if count == 1 else f"{count} servers"
+        console.print(
+            text(f"the directors disagree about {servers}: look at the network from here to there", ATTENTION)
+        )
+
+
 def _session(peer: str, session: dict[str, Any]) -> str:
     return f"{peer} {session['state']} {session['interval_ms']:g} ms x {session['multiplier']}"
 
@@ -266,6 +281,7 @@ def _odd(service: dict[str, Any]) -> bool:
         or not server["programmed"]
         or server["weight"] != server["configured_weight"]
         or server.get("override") is not None
+        or doubt(server)
         for server in service["servers"].values()
     )
 
@@ -287,8 +303,8 @@ def _show_service(console: Console, name: str, service: dict[str, Any]) -> None:
         usual = programmed and server["weight"] == configured
         rows.append(
             [
-                text(address),
-                text(server["state"], STYLES.get(server["state"], ATTENTION)),
+                text(address).append_text(text(" discovered" if server.get("discovered") else "", "dim")),
+                state_and_doubt(server),
                 text(
                     f"{server['weight'] if programmed else NONE} of {configured}", "" if usual else ATTENTION
                 ).append_text(text(said(server), ATTENTION)),
@@ -309,6 +325,22 @@ def pool_notes(service: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"quorum lost with strength {service['strength']}", FAILED
     if service.get("sorry"):
         yield "sorry server in use", ATTENTION
+
+
+def state_and_doubt(server: dict[str, Any]) -> Text:
+    """The state of a server, with why it may not be so."""
+    state = server["state"]
+    return text(state, STYLES.get(state, ATTENTION)).append_text(text(doubt(server), ATTENTION))
+
+
+def doubt(server: dict[str, Any]) -> str:
+    """Why the state of a server may not be so."""
+    found = " stale" if server.get("stale") else ""
+    if server.get("borrowed"):
+        found += " (the peer says)"
+    if (peer_state := server.get("peer_state")) is not None:
+        found += f", {peer_state} at the peer"
+    return found
 
 
 def said(server: dict[str, Any]) -> str:
@@ -341,7 +373,8 @@ def _show_overrides(console: Console, overrides: list[dict[str, Any]], now: date
 def _last_check(server: dict[str, Any]) -> str:
     took_ms = server["check_ms"]
     took = "" if took_ms is None else f"{took_ms:.1f} ms"
-    return ", ".join(part for part in (server["reason"], took) if part) or NONE
+    suspect = "suspect: handshakes remain unfinished" if server.get("suspect") else ""
+    return ", ".join(part for part in (server["reason"], took, suspect) if part) or NONE
 
 
 def show_rows(console: Console, titles: Sequence[str], rows: list[list[Text]], *, prose: Sequence[int]) -> None:

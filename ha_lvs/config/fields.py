@@ -236,14 +236,6 @@ Lease = Annotated[
     ),
 ]
 ForwardingMethod = Annotated[Forwarding, choice("forwarding method", words(Forwarding), Forwarding)]
-Status = Annotated[
-    values.StatusRange,
-    Checked(
-        values.status_range,
-        {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]{3}( *- *[0-9]{3})?$"}]},
-    ),
-]
-
 
 SWITCH = Shorthand(expand_switch, {"type": "boolean"})
 

@@ -28,6 +28,7 @@ REMEMBERED = 2**17
 """How many texts of addresses are not understood anew: what a large file names again and again, and after a reload."""
 
 INTERFACE_PATTERN = r"^[^\s/:]{1,15}$"
+DNS_SD_PATTERN = r"^_[A-Za-z0-9-]{1,15}\._(tcp|udp)$"
 
 
 def shown(value: object) -> str:
@@ -130,6 +131,15 @@ def interface(value: object) -> str:
         raise ValueError(
             f"{shown(word)} cannot be the name of an interface; `ip link` lists them (at most 15 characters)"
         )
+    return word
+
+
+def dns_sd_type(value: object) -> str:
+    """A service type of DNS-SD (RFC 6763 section 7; the rules of the name are those of RFC 6335 section 5.1)."""
+    word = text(value)
+    name = word[1:].partition(".")[0]
+    if not re.fullmatch(DNS_SD_PATTERN, word) or not re.search("[A-Za-z]", name) or "--" in f"-{name}-":
+        raise ValueError(f"{shown(word)} is no service type of DNS-SD; write one like _http._tcp")
     return word
 
 

@@ -41,7 +41,7 @@ class Stop:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alive:
-    """To the guardian, about once a second: the sender's loop turns."""
+    """To the guardian, and from a prober to the director too, about once a second: the sender's loop turns."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -253,20 +253,30 @@ class Estate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WatchEndpoints:
-    """Director to prober: probe these from now on too. Sent in chunks; known ones are left as they are.
+    """Director to prober: probe these from now on too. Sent in chunks; known ones are left as they are,
+    but for those that have come to serve before their first probe had an outcome.
 
     Arguments:
         endpoints: what to probe.
         serving: whether they get traffic already.
+        down: whether they were down by the last that was known of them.
     """
 
     endpoints: tuple[Endpoint, ...]
     serving: bool = False
+    down: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ForgetEndpoints:
     """Director to prober: stop probing these."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Suspect:
+    """Director to prober: probe these now, as far as they are known; connections to them do not come about."""
 
     endpoints: tuple[Endpoint, ...]
 
@@ -280,12 +290,30 @@ class EndpointState:
         state: up or down; unknown is never sent.
         reason: of the last probe, for people: ``HTTP 503``, ``connection refused``.
         took_ms: how long the last probe took.
+        percent: the weight that the check gives, in percent of the configured one; None where it gives none.
+        warning: what is wrong although the server is up (a certificate that expires soon); empty for nothing.
     """
 
     endpoint: Endpoint
     state: ServerState
     reason: str
     took_ms: float
+    percent: int | None = None
+    warning: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProberState:
+    """Prober to director, about once a second: its loop turns, and how well it keeps its times.
+
+    Arguments:
+        probes: begun since its start.
+        late_p50_ms, late_p99_ms: how late the probes of the last while began, each measured from the one before.
+    """
+
+    probes: int
+    late_p50_ms: float
+    late_p99_ms: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -345,7 +373,8 @@ class Quorums:
 FRAMES: dict[str, type] = {
     frame.__name__: frame
     for frame in (
-        Hello, Stop, Alive, LogRecord, InstanceState, WatchEndpoints, ForgetEndpoints, EndpointState,
+        Hello, Stop, Alive, LogRecord, InstanceState, WatchEndpoints, ForgetEndpoints, Suspect,
+        EndpointState, ProberState,
         HandOver, StandBy, Enable, Done, OfferRole, RefuseRole,
         TrackState, WitnessState, Duplicate, SyncState, PeersFound, Ready, Follow, Followed, Quorums, InstanceEstate,
     )

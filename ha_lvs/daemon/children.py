@@ -28,7 +28,8 @@ class Spec:
     """How to start a child.
 
     Arguments:
-        name: `elector`, `director`, `attendant` or `prober`, the module below `ha_lvs.daemon`.
+        name: `elector`, `director`, `attendant` or `prober`, the module below `ha_lvs.daemon`; several of one module
+            are told apart by a number, as `prober-2`.
         fds: option name to the inherited file descriptor.
         options: further arguments.
         part: its part of the config, handed over in memory; None when it needs none.
@@ -42,6 +43,11 @@ class Spec:
     part: object = None
     alive_s: float = 10.0
     estate: object = None
+
+    @property
+    def module(self) -> str:
+        """The module that it runs."""
+        return f"ha_lvs.daemon.{self.name.partition('-')[0]}"
 
 
 class Process(Protocol):
@@ -110,7 +116,7 @@ class Child:
         """
         self.started_at = monotonic()
         self.spoke = self.dismissed = False
-        arguments = [sys.executable, "-m", f"ha_lvs.daemon.{self.spec.name}", *self.spec.options]
+        arguments = [sys.executable, "-m", self.spec.module, *self.spec.options]
         fds = dict(self.spec.fds)
         in_memory = {"--part-fd": self.spec.part, "--estate-fd": self.spec.estate}
         ours = {option: memory.write(self.spec.name, what) for option, what in in_memory.items() if what is not None}

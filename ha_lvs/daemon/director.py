@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +30,36 @@ from ha_lvs.daemon.channel import (
     EndpointState,
     Follow,
     Followed,
-    ForgetEndpoints,
     Hello,
     InstanceState,
     LogRecord,
     OfferRole,
+    ProberState,
     Quorums,
     QuorumState,
     RefuseRole,
     Stop,
     Unreadable,
-    WatchEndpoints,
 )
+from ha_lvs.daemon.evidence import Evidence
+from ha_lvs.daemon.found import FoundServers
 from ha_lvs.daemon.instance_status import instance_status
 from ha_lvs.daemon.operating import Operating, waiting_overrides
 from ha_lvs.daemon.peering import Peering
+from ha_lvs.daemon.probing import LOOK_EVERY_S, Probing
 from ha_lvs.daemon.process import set_process_name
 from ha_lvs.errors import ChannelError, HaLvsError, KernelError, PlatformError
 from ha_lvs.kernel.ipvs import Ipvs
 from ha_lvs.kernel.ownership import Ownership
 from ha_lvs.model import DirectorPart, Endpoint, Override, ServerState, ServicesChange
 from ha_lvs.observe import logs
+from ha_lvs.plan import sharding
 from ha_lvs.plan.steps import StepFailure
 
 log = structlog.get_logger()
 
-ALIVE_EVERY_S = 1.0
+ALIVE_EVERY_S = LOOK_EVERY_S
 RETRY_S = 1.0
-ENDPOINTS_PER_FRAME = 50
 SERVICES_PER_FRAME = 400
 STEPS_LOGGED = 20
 
@@ -66,9 +69,11 @@ class Director:
 
     Arguments:
         part: the director's part of the config.
-        guardian, elector, prober: channels to them.
+        guardian, elector: channels to them.
+        probers: channels to them by their names.
         balancer: the services in the kernel; None when there are none.
         runtime_dir: where the control socket is.
+        found: the servers that announce themselves, as far as they are known already.
     """
 
     def __init__(
@@ -76,16 +81,17 @@ class Director:
         part: DirectorPart,
         guardian: Channel,
         elector: Channel,
-        prober: Channel,
+        probers: Mapping[str, Channel],
         balancer: Balancer | None,
         runtime_dir: Path,
+        found: FoundServers | None = None,
     ) -> None:
-        self._part = part
-        self._guardian, self._elector, self._prober = guardian, elector, prober
+        self._part = part  # as configured: without the servers that were found
+        self._found = found = FoundServers(part, runtime_dir) if found is None else found
+        self._guardian, self._elector, self._probers = guardian, elector, probers
         self._balancer = balancer
         self._runtime_dir = runtime_dir
         self._instances: dict[str, InstanceState] = {}
-        self._unsent: list[WatchEndpoints | ForgetEndpoints] = []
         self._followed = ""  # digest of a config that the guardian waits for us to follow
         self._wake = asyncio.Event()
         self._failed = False  # whether a step is to be tried again
@@ -94,26 +100,38 @@ class Director:
         self._stopping = False
         self._planned = False
         self._unready = "" if balancer is None else "IPVS is not programmed yet"
+        self.probing = Probing(
+            probers,
+            dict if balancer is None else balancer.endpoints,
+            dict if balancer is None else lambda: balancer.verdicts,
+        )
+        if balancer is not None:
+            balancer.is_stale = self.probing.is_stale
+        known = {} if balancer is None else balancer.endpoints()
         self.peering = Peering(
-            part,
+            found.on(part),
             elector,
             runtime_dir,
             unready=lambda: self._unready,
-            serving=() if balancer is None else (each for each, serves in balancer.endpoints().items() if serves),
+            serving=(each for each, state in known.items() if state is ServerState.UP),
             status=self._status_for_peer,
             overrides=None if balancer is None else balancer.overrides,
             heard=self._heard,
+            borrow=self._borrow,
         )
+        if balancer is not None:
+            balancer.disagreeing = self.peering.verdicts.disagreeing
         self._operating = Operating(part.node, balancer, self._follow_up_now, self.peering.overrides.tell)
 
     async def run(self) -> None:
         """Works until told to stop or until the guardian is gone."""
         loop = asyncio.get_running_loop()
-        for channel, take in (
+        takers: list[tuple[Channel, Callable[[Any], None]]] = [
             (self._guardian, self._from_guardian),
             (self._elector, self._from_elector),
-            (self._prober, self._from_prober),
-        ):
+        ]
+        takers += ((channel, functools.partial(self._from_prober, name)) for name, channel in self._probers.items())
+        for channel, take in takers:
             loop.add_reader(channel.fileno(), self._read, channel, take)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # the guardian decides
@@ -124,14 +142,20 @@ class Director:
         servers = [await control.serve(self._runtime_dir, verbs, name=name, mode=mode) for name, verbs, mode in sockets]
         self.peering.start()
         self._elector.send(Hello())
-        self._prober.send(Hello())
-        self._watch_all()
+        self.probing.start()
+        if self._balancer is not None:
+            self.peering.verdicts.watch(self._balancer.endpoints())
+            self._found.start(self._follow_services, self._balancer.down)
         self._guardian.send(Alive())  # now: the first pass may program thousands of services before the beat begins
-        beat = asyncio.create_task(self._beat())
+        beside = [asyncio.create_task(self._beat())]
+        if self._balancer is not None:
+            beside.append(asyncio.create_task(Evidence(self._balancer, self.probing.hurry).run()))
         try:
             await self._reconcile_loop()
         finally:
-            beat.cancel()
+            for task in beside:
+                task.cancel()
+            await self._found.close()
             await self.peering.close()
             for server, (name, _, _) in zip(servers, sockets, strict=True):
                 server.close()
@@ -233,6 +257,11 @@ class Director:
                 log.notice("quorum regained", service=change.service, strength=change.strength)
             else:
                 log.error("quorum lost", service=change.service, strength=change.strength, sorry=change.sorry)
+        for panic in outcome.panics:
+            if panic.panic:
+                log.error("pool kept in panic", service=panic.service, up=panic.up, servers=panic.servers)
+            else:
+                log.notice("panic over", service=panic.service, up=panic.up, servers=panic.servers)
         for at in range(0, len(outcome.quorums), SERVICES_PER_FRAME):
             self._guardian.send(_quorums(outcome.quorums[at : at + SERVICES_PER_FRAME]))
         for failure in outcome.failures[:STEPS_LOGGED]:
@@ -267,16 +296,25 @@ class Director:
         except (OSError, ChannelError) as problem:
             log.error("frame ignored", detail=str(problem))
             return
-        before = {} if self._balancer is None else self._balancer.endpoints()
         self._part = change.on(self._part)
-        self.peering.follow(self._part)
+        self._found.follow(self._part)
         self._followed = change.config_digest
+        self._follow_services()
+
+    def _follow_services(self) -> None:
+        """Follows the services of the config, with the servers that were found by now."""
+        before = {} if self._balancer is None else self._balancer.endpoints()
+        part = self._found.on(self._part)
+        self.peering.follow(part)
         if self._balancer is not None:
-            self._expecting_change |= self._balancer.follow(self._part)
+            self._expecting_change |= self._balancer.follow(part)
             after = self._balancer.endpoints()
             gone = [endpoint for endpoint in before if endpoint not in after]
-            self._unsent += (ForgetEndpoints(tuple(some)) for some in _in_frames(gone))
-            self._watch({endpoint: serves for endpoint, serves in after.items() if endpoint not in before})
+            new = {endpoint: state for endpoint, state in after.items() if endpoint not in before}
+            self.probing.forget(gone)
+            self.probing.watch(new)
+            self.peering.verdicts.forget(gone)
+            self.peering.verdicts.watch(new)
         self._wake.set()
 
     def _from_elector(self, frame: Any) -> None:
@@ -291,41 +329,53 @@ class Director:
                 self._expecting_change = True
                 self._wake.set()
 
-    def _from_prober(self, frame: Any) -> None:
+    def _from_prober(self, name: str, frame: Any) -> None:
+        self.probing.heard(name, frame if isinstance(frame, ProberState) else None)
         if isinstance(frame, Hello):
-            self._watch_all()
+            self.probing.started(name)
         elif isinstance(frame, LogRecord):
-            logs.from_record(frame, by="prober")
-        elif isinstance(frame, EndpointState) and self._balancer is not None:
+            logs.from_record(frame, by=name)
+        elif isinstance(frame, EndpointState) and self._balancer is not None and self._balancer.probes(frame.endpoint):
+            self.probing.told(name, frame.endpoint)
+            self._tell_warning(self._balancer, frame)
             self.peering.verdict(frame.endpoint, frame.state)
-            for service, server in self._balancer.verdict(frame):
-                if frame.state is ServerState.DOWN:
-                    log.warning("server down", service=service, server=server, reason=frame.reason)
-                else:
-                    log.notice("server up", service=service, server=server, reason=frame.reason)
+            for change in self._balancer.verdict(frame):
+                if change.state is ServerState.DOWN:
+                    self._found.look_again()
+                    log.warning("server down", service=change.service, server=change.server, reason=frame.reason)
+                elif change.state is ServerState.UP:
+                    log.notice("server up", service=change.service, server=change.server, reason=frame.reason)
             if self._balancer.touched:
                 self._wake.set()
 
-    def _watch_all(self) -> None:
-        endpoints = {} if self._balancer is None else self._balancer.endpoints()
-        self._unsent = []
-        self._watch(endpoints)
+    @staticmethod
+    def _tell_warning(balancer: Balancer, state: EndpointState) -> None:
+        """Logs what a check warns of when it is new; to be called before the verdict is taken in."""
+        before = balancer.verdicts.get(state.endpoint)
+        if state.warning and (before is None or before.warning != state.warning):
+            for service, server in balancer.users(state.endpoint):
+                log.warning("server check warns", service=service, server=server, warning=state.warning)
 
-    def _watch(self, endpoints: Mapping[Endpoint, bool]) -> None:
-        """Has the prober watch more; by each, whether it gets traffic already."""
-        for serving in (True, False):
-            alike = [endpoint for endpoint, serves in endpoints.items() if serves is serving]
-            self._unsent += (WatchEndpoints(tuple(some), serving) for some in _in_frames(alike))
-        self._send_watches()
-
-    def _send_watches(self) -> None:
-        while self._unsent and self._prober.send(self._unsent[0]):
-            self._unsent.pop(0)
+    def _borrow(self, states: Mapping[Endpoint, ServerState]) -> None:
+        """Takes in what the peers think of servers."""
+        if self._balancer is None:
+            return
+        borrowed = self._balancer.borrow(states)
+        up = [endpoint for endpoint, state in borrowed.items() if state is ServerState.UP]
+        self.probing.serves(up)
+        if borrowed:
+            down = sum(state is ServerState.DOWN for state in borrowed.values())
+            log.info(
+                "verdicts of the peer hold meanwhile", up=len(up), down=down, lapsed=len(borrowed) - len(up) - down
+            )
+        if self._balancer.touched:
+            self._wake.set()
 
     async def _beat(self) -> None:
         while True:
             self._guardian.send(Alive())
-            self._send_watches()
+            self.probing.catch_up()
+            self.probing.look()
             await asyncio.sleep(ALIVE_EVERY_S)
 
     # ------------------------------------------------------------------------------------------- status
@@ -364,6 +414,7 @@ class Director:
                 for config in self._part.instances
             },
             **(nothing if self._balancer is None else self._balancer.status()),
+            "probers": self.probing.status() if self._part.services else [],
             "overrides": [] if self._balancer is None else waiting_overrides(self._balancer),
             **self.peering.status(),
         }
@@ -372,11 +423,6 @@ class Director:
 def _quorums(changes: Iterable[QuorumChange], *, others: bool = False) -> Quorums:
     states = (QuorumState(each.service, each.quorum, each.strength, each.sorry) for each in changes)
     return Quorums(tuple(states), others)
-
-
-def _in_frames(endpoints: Sequence[Endpoint]) -> Iterator[Sequence[Endpoint]]:
-    """Some at a time, as they fit into a frame."""
-    return (endpoints[at : at + ENDPOINTS_PER_FRAME] for at in range(0, len(endpoints), ENDPOINTS_PER_FRAME))
 
 
 def _balancer(
@@ -403,15 +449,20 @@ def _balancer(
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `python -m ha_lvs.daemon.director`; returns the exit code."""
     parser = argparse.ArgumentParser(description="the director process of ha-lvs run; started by the guardian")
-    for option in ("--part-fd", "--guardian-fd", "--elector-fd", "--prober-fd"):
+    for option in ("--part-fd", "--guardian-fd", "--elector-fd"):
         parser.add_argument(option, type=int, required=True)
+    names = sharding.names(sharding.MOST)
+    for name in names:
+        parser.add_argument(f"--{name}-fd", type=int, required=name == sharding.FIRST, dest=name)
     parser.add_argument("--runtime-dir", type=Path, required=True)
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args(arguments)
     set_process_name("ha-lvs-director")
     logs.configure(options.log_level, by="director")
     part = memory.read(DirectorPart, options.part_fd)
-    guardian, elector, prober = map(Channel.from_fd, (options.guardian_fd, options.elector_fd, options.prober_fd))
+    guardian, elector = map(Channel.from_fd, (options.guardian_fd, options.elector_fd))
+    fds = {name: getattr(options, name) for name in names}
+    probers = {name: Channel.from_fd(fd) for name, fd in fds.items() if fd is not None}
     try:
         with contextlib.ExitStack() as stack:
             director: Director | None = None
@@ -421,7 +472,8 @@ def main(arguments: list[str] | None = None) -> int:
                 if director is not None:
                     director.peering.beat_now()
 
-            balancer = _balancer(part, options.runtime_dir, stack, alive)
+            found = FoundServers(part, options.runtime_dir)
+            balancer = _balancer(found.on(part), options.runtime_dir, stack, alive)
             if balancer is not None:
                 if balancer.ownership.problem:
                     log.warning("ownership unknown", detail=balancer.ownership.problem)
@@ -429,7 +481,7 @@ def main(arguments: list[str] | None = None) -> int:
                     log.warning("operator overrides unknown", detail=balancer.overrides.problem)
                 for service, server in sorted(balancer.adopted, key=str):
                     log.info("server adopted from the kernel", service=str(service), server=str(server))
-            director = Director(part, guardian, elector, prober, balancer, options.runtime_dir)
+            director = Director(part, guardian, elector, probers, balancer, options.runtime_dir, found)
             asyncio.run(director.run())
     except HaLvsError as problem:
         log.error("director cannot run", detail=str(problem))

@@ -6,7 +6,7 @@ Rules that hold here:
   `supervision`, which calls systemd in when nothing else helps.
 * A reload (`reloading`) and a restart in place (`renewal`) change no role: an elector ends only when another one has
   its estate (`succession`). At most one of them is under way.
-* A planned stop goes elector (offers its role to the peer, resigns, withdraws), attendant and prober, director (leaves
+* A planned stop goes elector (offers its role to the peer, resigns, withdraws), attendant and probers, director (leaves
   IPVS as configured), each in bounded time. The director is there until the elector has ended: the offer goes by it.
 """
 
@@ -190,7 +190,8 @@ class Guardian:
             # A reload that was under way ends now; the new director has to be there for the planned stop.
             await asyncio.wait_for(self.reloading.lock.acquire(), STOP_OTHERS_S)
         house.tell_last_states()  # the reload may have dropped what was told to the old one
-        await house.stop(["attendant", "prober", "director"], STOP_OTHERS_S)
+        others = [name for name in house.children if name not in ("elector", "director")]
+        await house.stop([*others, "director"], STOP_OTHERS_S)
 
     def _say_when_ready(self) -> None:
         house = self.house

@@ -115,6 +115,7 @@ class Household:
         self._news = asyncio.Event()  # a child spoke or ended, or we are to stop
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restarts: dict[str, asyncio.TimerHandle] = {}
+        self._heard: set[str] = set()  # whose channels are listened to
 
     @property
     def elector(self) -> Child:
@@ -126,9 +127,11 @@ class Household:
         return self.wiring.specs(orders, self.runtime_dir)
 
     def open(self) -> None:
-        """Listens to all children from now on."""
+        """Listens to all children from now on, and to those whose channels are new."""
         for name, channel in self.wiring.channels.items():
-            asyncio.get_running_loop().add_reader(channel.fileno(), self.read, name)
+            if name not in self._heard:
+                self._heard.add(name)
+                asyncio.get_running_loop().add_reader(channel.fileno(), self.read, name)
 
     # ------------------------------------------------------------------------------------------- waiting
 
@@ -222,6 +225,7 @@ class Household:
     async def replace(self, names: Sequence[str], after: Orders, limit_s: float) -> None:
         """Kills these children and starts those of other orders in their place, where those need them."""
         specs = self.specs(after)
+        self.open()
         going = [self.children[name] for name in names if name in self.children]
         for child in going:
             if timer := self._restarts.pop(child.spec.name, None):

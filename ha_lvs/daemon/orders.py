@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +27,12 @@ from ha_lvs.errors import ConfigError, Problem
 from ha_lvs.model import (
     AttendantPart,
     Authentication,
+    Check,
     DirectorPart,
     ElectorPart,
+    Endpoint,
     FileTrack,
+    HttpCheck,
     ProcessTrack,
     RealServer,
     ScriptTrack,
@@ -36,6 +40,7 @@ from ha_lvs.model import (
     VirtualService,
     VrrpInstance,
 )
+from ha_lvs.plan import sharding
 
 _TOLD_BY_THE_ELECTOR = frozenset({"config_digest", "node", "instances"})
 """Fields of the other processes' parts that are no change of their own."""
@@ -45,6 +50,7 @@ _IN_THE_FILE = {
     "on_stop": "ipvs.on_stop",
     "reconcile_interval_s": "ipvs.reconcile_s",
     "drain_s": "ipvs.drain_s",
+    "probers": "ipvs.probers",
     "timeouts": "ipvs.timeouts",
     "sysctls": "ipvs.sysctls",
     "scripts": "track",
@@ -131,11 +137,17 @@ def read(path: Path, node: str | None, sources: Sources | None = None) -> Orders
     authentication = read_keys(config)
     return Orders(
         elector_part(config, name, authentication),
-        director_part(config, name, authentication),
+        _with_probers(director_part(config, name, authentication)),
         attendant_part(config, name),
         config.log.level,
         config.watch.interval.seconds if config.watch.enabled else None,
     )
+
+
+def _with_probers(part: DirectorPart) -> DirectorPart:
+    """The part with the number of probers that it comes to on this machine."""
+    probers = sharding.count(part.probers, part.services, len(os.sched_getaffinity(0)))
+    return dataclasses.replace(part, probers=probers)
 
 
 def pick_node(config: Config, node: str | None, path: Path) -> str:
@@ -174,6 +186,7 @@ def services_only(before: Orders, after: Orders) -> ServicesChange | None:
     """What the director is to be told where nothing differs for any other process; None where it takes more.
 
     The first service, and the last one that goes, bring a prober and IPVS with them, or take them away: that is more.
+    So is another number of probers.
     """
     same = before.elector == after.elector and before.attendant == after.attendant
     if not same or before.log_level != after.log_level:
@@ -212,6 +225,10 @@ def _differences(path: str, before: Any, after: Any) -> list[str]:
         return []
     if isinstance(before, tuple) and isinstance(after, tuple) and _named(before) and _named(after):
         return _differences_by_name(path, before, after)
+    if _alike(before, after):
+        server = path.removesuffix(".checks")
+        names = [server] if len(before) == 1 else [f"{path}[{number}]" for number in range(len(before))]
+        return [each for sides in zip(names, before, after, strict=True) for each in _differences(*sides)]
     if dataclasses.is_dataclass(before) and type(before) is type(after):
         found: list[str] = []
         for each in dataclasses.fields(before):
@@ -237,6 +254,12 @@ def _differences_by_name(path: str, before: Sequence[Any], after: Sequence[Any])
     return found
 
 
+def _alike(before: Any, after: Any) -> bool:
+    """Whether both are the checks of a server, and as many."""
+    both = isinstance(before, tuple) and isinstance(after, tuple) and len(before) == len(after)
+    return both and all(isinstance(each, Endpoint) for each in (*before, *after))
+
+
 def _named(values: tuple[Any, ...]) -> bool:
     named = (VirtualService, VrrpInstance, RealServer, ScriptTrack, FileTrack, ProcessTrack)
     return all(isinstance(each, named) for each in values)
@@ -254,6 +277,8 @@ def _text(value: Any) -> str:
     if isinstance(value, enum.Enum):
         return str(value.value)
     if dataclasses.is_dataclass(value) and type(value).__str__ is object.__str__:
-        shown = [each.name for each in dataclasses.fields(value) if each.name != _KEYS]
-        return " ".join(f"{name} {_text(getattr(value, name))}" for name in shown)
+        shown = [each for each in dataclasses.fields(value) if each.name != _KEYS]
+        if isinstance(value, (Check, HttpCheck)):  # of their many keys most mean nothing to a check
+            shown = [each for each in shown if getattr(value, each.name) != each.default]
+        return " ".join(f"{each.name} {_text(getattr(value, each.name))}" for each in shown)
     return str(value)

@@ -36,6 +36,7 @@ ELECTOR_ALIVE_S = 5.0
 DIRECTOR_ALIVE_S = 30.0
 """Between signs of life. A kernel that programs thousands of services takes its time."""
 ATTENDANT_ALIVE_S = 15.0
+PROBER_ALIVE_S = 10.0
 SUCCESSORS_S = 45.0
 """How long a reload waits for the new processes to answer; afterwards they are left to the usual restarts."""
 FOLLOWED_S = 60.0

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from ha_lvs.daemon.channel import (
 )
 from ha_lvs.daemon.offers import Offers
 from ha_lvs.daemon.overrides import Overrides
+from ha_lvs.daemon.sharing import Sharing
 from ha_lvs.daemon.spreading import Spreading
 from ha_lvs.daemon.telling import Told
 from ha_lvs.model import DirectorPart, Endpoint, Override, PeerLink, ServerState
@@ -67,6 +68,7 @@ class Peering:
         status: what is answered to a peer that asks; it is given the name of the one service that matters, or nothing.
         overrides: what operators have said; None where there are no services.
         heard: takes in what they have said at a peer, and returns what was news.
+        borrow: takes in what the peers think of servers.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Peering:
         status: Callable[[str], dict[str, Any]],
         overrides: Overrides | None = None,
         heard: Callable[[list[Override]], list[Override]] = list,
+        borrow: Callable[[Mapping[Endpoint, ServerState]], None] = lambda _: None,
     ) -> None:
         now = time.monotonic()
         self._part = part
@@ -108,6 +111,7 @@ class Peering:
             self._hub.handlers["config"] = self._on_config
             self._exchange = StatusExchange(self._hub, status)
         self.overrides = Spreading(self._hub, overrides, heard)
+        self.verdicts = Sharing(self._hub, borrow)
         instances = frozenset(instance.name for instance in part.instances)
         self._offers = Offers(part.node, instances, elector, self._hub, self._unready)
 
@@ -128,6 +132,7 @@ class Peering:
     async def close(self) -> None:
         """Says goodbye to the peers."""
         self._closing = True
+        self.verdicts.close()
         tasks = [*self._tasks, *([] if self._discovering is None else [self._discovering])]
         for task in tasks:
             task.cancel()
@@ -137,8 +142,11 @@ class Peering:
 
     def follow(self, part: DirectorPart) -> None:
         """Follows other services: tells the peers of another config file, and judges by its pools."""
+        same_file = part.config_digest == self._part.config_digest
         self._part = part
         self._pools.follow(part.services)
+        if same_file:  # only servers were found, or are gone
+            return
         if self._hub is not None:
             self._hub.identity = replace(self._hub.identity, config_digest=part.config_digest)
             for link in self._links():
@@ -168,7 +176,8 @@ class Peering:
                 self._offers.instance_changed(frame)
 
     def verdict(self, endpoint: Endpoint, state: ServerState) -> None:
-        """The prober has told of a server."""
+        """A prober has told of a server."""
+        self.verdicts.verdict(endpoint, state)
         self._pools.verdict(endpoint, state)
         own = self._pools.own()
         if own != self._said_pools:
@@ -178,8 +187,9 @@ class Peering:
             self._judge()
 
     def status(self) -> dict[str, Any]:
-        """The `peers` and `peer_link` of `ha-lvs status --json`."""
+        """The `peers`, `peer_link` and `disagreements` of `ha-lvs status --json`."""
         return {
+            "disagreements": self.verdicts.disagreements,
             "peers": [self._peer_status(link) for link in self._links()],
             "peer_link": None
             if self._hub is None
@@ -257,6 +267,7 @@ class Peering:
         self._offers.linked(link)
         self.overrides.linked(link)
         self._send_pools(link)
+        self.verdicts.linked(link)
         log.notice(
             "peer linked",
             node=link.node,
@@ -279,6 +290,7 @@ class Peering:
         if not any(each.linked for each in self._links()):
             self._in_sync.lost(now)
         self._offers.lost(link)
+        self.verdicts.lost(link)
         if self._exchange is not None:
             self._exchange.lost(link)
         if silent:
@@ -343,6 +355,7 @@ class Peering:
             self._to_elector.tell("in sync", SyncState(in_sync))
         self._to_elector.catch_up()
         self.overrides.look(now)
+        self.verdicts.look(now)
         for link in self._links():
             missed = not link.linked and not link.planned and now - link.changed_at >= UNLINKED_S
             if missed and link.node not in self._missed:

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from ha_lvs.daemon.accounts import group_name, user_name
+from ha_lvs.programs.accounts import group_name, user_name
 
 
 def refused(socket_path: str) -> str:

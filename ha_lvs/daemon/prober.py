@@ -6,6 +6,8 @@ Rules that hold here:
 * Each change of state goes to the director once, everything known on its `Hello`. What could not be sent (the
   director is busy or being restarted) stays marked, and the state of the moment is sent later: late, never
   wrong.
+* It says `Alive` to the guardian, which kills it when it does not, and `ProberState` to the director, which without it
+  knows that verdicts are stale.
 * It says `Hello` to the director at its start, since a prober that was restarted knows nothing.
 * It outlives a director, whose end of the channel the guardian keeps, but not the guardian.
 """
@@ -25,16 +27,21 @@ from ha_lvs.daemon.channel import (
     ForgetEndpoints,
     Hello,
     LogRecord,
+    ProberState,
     Stop,
+    Suspect,
     Unreadable,
     WatchEndpoints,
 )
+from ha_lvs.health.lateness import Lateness
 from ha_lvs.health.probes import Engine
 from ha_lvs.health.verdict import Verdict
 from ha_lvs.model import Endpoint, ServerState
 
 ALIVE_INTERVAL_S = 1.0
 RESEND_INTERVAL_S = 0.1
+FIGURES_INTERVAL_S = 10.0
+"""Over so long it is measured how late probes begin."""
 
 
 class Prober:
@@ -52,6 +59,9 @@ class Prober:
         self._engine = Engine(self._changed, clock)
         self._untold: dict[Endpoint, None] = {}  # in the order of the changes
         self._hello_due = True
+        self._begun = 0  # probes, up to the last figures
+        self._figures = ProberState(0, 0.0, 0.0)
+        self._figures_at = clock() + FIGURES_INTERVAL_S
         self._stopping = False
         self._engine.watch(guardian.fileno(), lambda: self._hear(guardian))
         self._engine.watch(director.fileno(), lambda: self._hear(director))
@@ -63,6 +73,8 @@ class Prober:
             now = self._clock()
             if now >= alive_at:
                 self._guardian.send(Alive())
+                if not self._hello_due and not self._director.closed:
+                    self._director.send(self._state(now))
                 alive_at = now + ALIVE_INTERVAL_S
             wait_s = alive_at - now
             if not self._tell():
@@ -70,13 +82,26 @@ class Prober:
             self._engine.run_once(wait_s)
         self._engine.close()
 
+    def _state(self, now: float) -> ProberState:
+        if now >= self._figures_at:
+            late, self._engine.lateness = self._engine.lateness, Lateness()
+            self._begun += late.total
+            p50, p99 = (round(late.quantile_s(share) * 1000, 1) for share in (0.5, 0.99))
+            self._figures, self._figures_at = ProberState(self._begun, p50, p99), now + FIGURES_INTERVAL_S
+        return self._figures
+
     def stop(self) -> None:
         """Ends `run` after this turn."""
         self._stopping = True
 
     def stop_on(self, fd: int) -> None:
-        """Ends `run` as soon as `fd` can be read."""
-        self._engine.watch(fd, self.stop)
+        """Ends `run` as soon as the number of SIGTERM can be read from `fd`, which gets those of other signals, too."""
+
+        def heard() -> None:
+            if signal.SIGTERM in os.read(fd, 64):
+                self.stop()
+
+        self._engine.watch(fd, heard)
 
     def _hear(self, channel: Channel) -> None:
         for frame in channel.receive():
@@ -92,13 +117,16 @@ class Prober:
 
     def _handle(self, frame: object, channel: Channel) -> None:
         match frame:
-            case WatchEndpoints(endpoints, serving):
+            case WatchEndpoints(endpoints, serving, down):
                 for endpoint in endpoints:
-                    self._engine.add(endpoint, serving)
+                    self._engine.add(endpoint, serving, down)
             case ForgetEndpoints(endpoints):
                 for endpoint in endpoints:
                     self._engine.remove(endpoint)
                     self._untold.pop(endpoint, None)
+            case Suspect(endpoints):
+                for endpoint in endpoints:
+                    self._engine.hurry(endpoint)
             case Hello() if channel is self._director:
                 self._untold = dict.fromkeys(self._engine.endpoints())
             case Hello():
@@ -124,7 +152,10 @@ class Prober:
             standing = self._engine.standing(endpoint)
             if standing is not None and standing[0].state is not ServerState.UNKNOWN:
                 verdict, took_s = standing
-                frame = EndpointState(endpoint, verdict.state, verdict.reason, round(took_s * 1000, 3))
+                took_ms = round(took_s * 1000, 3)
+                frame = EndpointState(
+                    endpoint, verdict.state, verdict.reason, took_ms, verdict.percent, verdict.warning
+                )
                 if not self._director.send(frame):
                     return False
             del self._untold[endpoint]
@@ -139,8 +170,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ha-lvs-prober", description="Started by ha-lvs run; not for people.")
     parser.add_argument("--guardian-fd", type=int, required=True)
     parser.add_argument("--director-fd", type=int, required=True)
+    parser.add_argument("--name", default="prober", help="which of the probers it is")
     options = parser.parse_args(arguments)
-    process.set_process_name("ha-lvs-prober")
+    process.set_process_name("ha-lvs-prober" + options.name.removeprefix("prober")[-2:])  # of 15 bytes
     process.raise_file_limit()
     # Ctrl-C reaches the whole group; what it means is the guardian's decision.
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -5,7 +5,7 @@ Rules that hold here:
 * The elector comes first, as it alone can still refuse: another one succeeds it, without a change of role, and only
   where the file has changed something for it.
 * Where only services differ, the director follows them as it is, with all that it knows of the servers.
-* Otherwise the director, the prober and the attendant are replaced by new ones, by SIGKILL: that is the way a crash
+* Otherwise the director, the probers and the attendant are replaced by new ones, by SIGKILL: that is the way a crash
   goes, which works from every state that they may be in, takes no time, and cannot be mistaken for the planned stop
   that may remove the services. What the old director leaves half done, the new one finds in the kernel and completes.
 """
@@ -26,6 +26,7 @@ from ha_lvs.daemon.succession import Succession
 from ha_lvs.errors import ConfigError, HaLvsError
 from ha_lvs.kernel.modules import require_ipvs
 from ha_lvs.observe import logs
+from ha_lvs.plan import sharding
 
 log = structlog.get_logger()
 
@@ -151,4 +152,5 @@ def refused(problem: HaLvsError) -> Outcome:
 def _replaced(before: Orders, after: Orders, *, anew: bool) -> tuple[str, ...]:
     """Who beside the elector is replaced. An attendant that runs scripts is not, where nothing differs for it."""
     same = before.attendant == after.attendant and before.log_level == after.log_level
-    return ("director", "prober") if same and not anew else ("director", "attendant", "prober")
+    probers = sharding.names(max(before.director.probers, after.director.probers))
+    return ("director", *probers) if same and not anew else ("director", "attendant", *probers)

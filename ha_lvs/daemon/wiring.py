@@ -8,6 +8,7 @@ Rules that hold here:
 * Each elector has one more channel, the heritage, over which its successor will ask it for its estate. It belongs to
   that one elector: whoever comes after it gets a new one.
 * Channels outlive the program of the guardian: their descriptors can be told to the next one (`ends`, `from_ends`).
+* The channels of a further prober are made with the first orders that ask for it, and stay when there are fewer.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from pathlib import Path
 from ha_lvs.daemon.channel import Channel, pair
 from ha_lvs.daemon.children import Spec
 from ha_lvs.daemon.orders import Orders
-from ha_lvs.daemon.patience import ATTENDANT_ALIVE_S, DIRECTOR_ALIVE_S, ELECTOR_ALIVE_S
+from ha_lvs.daemon.patience import ATTENDANT_ALIVE_S, DIRECTOR_ALIVE_S, ELECTOR_ALIVE_S, PROBER_ALIVE_S
+from ha_lvs.plan import sharding
 
 _DATAGRAM = 1 << 17
 _LINKS = (
     ("guardian", "elector"),
     ("guardian", "director"),
     ("guardian", "attendant"),
-    ("guardian", "prober"),
+    ("guardian", sharding.FIRST),
     ("elector", "director"),
     ("elector", "attendant"),
-    ("director", "prober"),
+    ("director", sharding.FIRST),
 )
 _HERITAGE = "heritage"
 
@@ -46,12 +48,20 @@ class Wiring:
 
     def __init__(self, inherited: Mapping[str, Pair] | None = None) -> None:
         given = inherited or {}
-        self._links = {link: given.get(" ".join(link)) or pair() for link in _LINKS}
+        self._links: dict[tuple[str, str], Pair] = {}
+        self.channels: dict[str, Channel] = {}
+        for link in (*_LINKS, *_of_further_probers(given)):
+            self._join(link, given.get(" ".join(link)))
         self._heritage = given.get(_HERITAGE) or pair()
         self._next_heritage: Pair | None = None
-        self.channels = {
-            other: Channel(ends[0]) for (guardian, other), ends in self._links.items() if guardian == "guardian"
-        }
+
+    def _join(self, link: tuple[str, str], ends: Pair | None = None) -> None:
+        """Makes the channel between two processes, unless there is one already, or these are its ends."""
+        if link in self._links:
+            return
+        self._links[link] = ends or pair()
+        if link[0] == "guardian":
+            self.channels[link[1]] = Channel(self._links[link][0])
 
     # ----------------------------------------------------------------------------------- another program
 
@@ -73,28 +83,39 @@ class Wiring:
     # --------------------------------------------------------------------------------------------- specs
 
     def specs(self, orders: Orders, runtime_dir: Path) -> dict[str, Spec]:
-        """How to start the processes that these orders need, by name; the elector as one that succeeds nobody."""
+        """How to start the processes that these orders need, by name; the elector as one that succeeds nobody.
+
+        There may be more `channels` afterwards.
+        """
+        probers = sharding.names(orders.director.probers)
+        for name in probers:
+            self._join(("guardian", name))
+            self._join(("director", name))
         usual = ("--runtime-dir", str(runtime_dir), "--log-level", orders.log_level)
         found = [
             self._elector(orders, {"--bequeath-fd": self._heritage[0].fileno()}),
-            Spec("director", self._fds("director"), usual, orders.director, DIRECTOR_ALIVE_S),
+            Spec("director", self._fds("director", probers), usual, orders.director, DIRECTOR_ALIVE_S),
         ]
         if orders.attendant.instances:
             found.append(Spec("attendant", self._fds("attendant"), usual, orders.attendant, ATTENDANT_ALIVE_S))
         if orders.director.services:
-            found.append(Spec("prober", self._fds("prober")))
+            found += (Spec(name, self._fds(name), ("--name", name), alive_s=PROBER_ALIVE_S) for name in probers)
         return {spec.name: spec for spec in found}
 
     def _elector(self, orders: Orders, more: Mapping[str, int]) -> Spec:
         return Spec("elector", {**self._fds("elector"), **more}, (), orders.elector, ELECTOR_ALIVE_S)
 
-    def _fds(self, name: str) -> dict[str, int]:
-        """The ends of a process, by the options that name the process at the other one."""
+    def _fds(self, name: str, probers: Collection[str] = ()) -> dict[str, int]:
+        """The ends of a process, by the options that name the process at the other one.
+
+        Arguments:
+            probers: those of them that it talks to.
+        """
         fds: dict[str, int] = {}
         for (left, right), ends in self._links.items():
             if name == right:
                 fds[f"--{left}-fd"] = ends[1].fileno()
-            elif name == left:
+            elif name == left and (right in probers or not sharding.is_prober(right)):
                 fds[f"--{right}-fd"] = ends[0].fileno()
         return fds
 
@@ -142,6 +163,12 @@ class Wiring:
             for name, end in zip(link, ends, strict=True):
                 if name in dead:
                     _drain(end)
+
+
+def _of_further_probers(given: Mapping[str, Pair]) -> list[tuple[str, str]]:
+    """The links of probers beyond the first that an earlier program had."""
+    links = [(left, right) for left, _, right in (name.partition(" ") for name in given)]
+    return [(left, right) for left, right in links if sharding.is_prober(right) and (left, right) not in _LINKS]
 
 
 def _close(ends: Pair) -> None:

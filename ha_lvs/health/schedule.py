@@ -6,18 +6,20 @@ Rules that hold here:
 * An endpoint has exactly one valid entry in the heap, from `add` to `remove`: its next start or the end of
   its running probe. So two probes of one endpoint never run at once, and a probe costs two heap operations.
 * First probes are spread over one second at most, by a hash of the endpoint: a start is quick and no burst,
-  and the same from run to run. Afterwards probes keep their phase: the next is meant to start `interval_s`
-  after the last was.
+  and the same from run to run. Afterwards probes keep their phase: the next is meant to start `pace_s`
+  after the last was; that is `fast_s` while a verdict is being counted (`pace`), else `interval_s`.
 * Whoever comes late gets no backlog. When `due` is called more than `LATE_S` after the deadline (the process
   was stopped or starved), the whole timetable moves by as much, so probes stay as far apart as they were.
 * A probe is given up only by a time at which somebody has looked at its socket since (`looked`), and one that
   ran while nobody looked (`stalled`) gets its whole timeout again, `RENEWALS` times at most: we were late,
-  not the server.
+  not the server. What giving up means is the driver's affair: for some kinds of probe, silence is success.
+* A probe that waits for its turn (`hold`) has no timeout until it really begins (`begun`).
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -50,16 +52,19 @@ class Slot:
     """
 
     __slots__ = (
-        "armed", "deadline", "endpoint", "entry", "interval_s", "next_start", "renewals", "running",
-        "timeout_s", "wake",
+        "armed", "deadline", "endpoint", "entry", "fast_s", "interval_s", "meant", "next_start", "pace_s", "renewals",
+        "running", "timeout_s", "wake",
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.interval_s = endpoint.check.interval_s
+        self.fast_s = min(endpoint.check.fast_s or self.interval_s, self.interval_s)
+        self.pace_s = self.fast_s  # nothing is known of it yet
         self.timeout_s = endpoint.check.timeout_s
         self.running = False
         self.next_start = 0.0
+        self.meant = 0.0  # when the last probe was meant to start
         self.armed = 0.0  # when the timeout was set
         self.deadline = 0.0
         self.renewals = 0
@@ -100,7 +105,10 @@ class Schedule(Generic[S]):
 
     @property
     def deadline(self) -> float | None:
-        """When `due` has something to say, in monotonic seconds; None while there is nothing to probe."""
+        """When `due` has something to say, in monotonic seconds; None while there is nothing to probe.
+
+        It is infinite while everything that is left waits for its turn.
+        """
         heap = self._heap
         while heap and heap[0][1] != heap[0][2].entry:
             heapq.heappop(heap)
@@ -133,12 +141,44 @@ class Schedule(Generic[S]):
             self._heap = [entry for entry in self._heap if entry[1] == entry[2].entry]
             heapq.heapify(self._heap)
 
+    def hurry(self, slot: S, now: float) -> None:
+        """Has the next probe of `slot` start now, unless one runs; those after it keep their distance from it."""
+        own_now = self._own(now)
+        if slot.entry and not slot.running and own_now < slot.next_start:
+            slot.next_start = own_now
+            self._push(slot, own_now)
+
     def finished(self, slot: S, now: float) -> None:
         """Notes that the running probe of `slot` has ended by itself."""
         slot.running = False
         self._running -= 1
         if slot.next_start < slot.wake:  # it outlived its interval, so its entry waits for the deadline
             self._push(slot, max(slot.next_start, self._own(now)))
+
+    def pace(self, slot: S, fast: bool, now: float) -> None:
+        """Sets the pace of a slot whose probe has just ended: the next comes so much after the last was meant to start.
+
+        Arguments:
+            slot: no probe of it runs.
+            fast: whether a verdict is being counted, so that the next probe comes after `fast_s`.
+            now: monotonic seconds.
+        """
+        pace_s = slot.fast_s if fast else slot.interval_s
+        if pace_s == slot.pace_s or not slot.entry:
+            return
+        slot.pace_s = pace_s
+        slot.next_start = slot.meant + pace_s
+        self._push(slot, max(slot.next_start, self._own(now)))
+
+    def hold(self, slot: S) -> None:
+        """Notes that the probe of `slot`, which counts as running, waits for its turn: no timeout until `begun`."""
+        slot.deadline = math.inf
+
+    def begun(self, slot: S, now: float) -> None:
+        """Notes that a probe that was held really begins now, and has its timeout from now on."""
+        slot.armed = self._own(now)
+        slot.deadline = slot.armed + slot.timeout_s
+        self._push(slot, self._wake(slot, slot.armed))
 
     def stalled(self, now: float) -> None:
         """Notes that for a while before `now` nobody looked at the sockets."""
@@ -157,8 +197,10 @@ class Schedule(Generic[S]):
         due: Due[S] = Due([], [])
         if deadline is None or deadline > now:
             return due
-        own_now = self._own(now)
-        heap, own_looked = self._heap, looked - self._shift_s
+        own_now, heap = self._own(now), self._heap
+        # Rounding must not keep back what is due: time may stand still for whoever waits for it.
+        own_now = max(own_now, heap[0][0])
+        own_looked = own_now - (now - looked)
         while heap and heap[0][0] <= own_now:
             _, entry, slot = heap[0]
             if entry != slot.entry:
@@ -178,7 +220,11 @@ class Schedule(Generic[S]):
                     slot.running = False
                     self._running -= 1
                     due.give_up.append(slot)
+                    heapq.heappop(heap)
+                    continue
             heapq.heapreplace(heap, self._entry(slot, self._wake(slot, own_now)))
+        for slot in due.give_up:  # not earlier: how soon the next is to come depends on what giving up means (`pace`)
+            self._push(slot, max(slot.next_start, own_now))
         return due
 
     def _own(self, now: float) -> float:
@@ -205,7 +251,8 @@ class Schedule(Generic[S]):
         slot.deadline = own_now + slot.timeout_s
         # After a probe that outlived its interval the phase begins anew; nothing is caught up with.
         late = own_now - slot.next_start > LATE_S
-        slot.next_start = (own_now if late else slot.next_start) + slot.interval_s
+        slot.meant = own_now if late else slot.next_start
+        slot.next_start = slot.meant + slot.pace_s
 
     @staticmethod
     def _wake(slot: S, own_now: float) -> float:

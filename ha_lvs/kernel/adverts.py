@@ -22,7 +22,8 @@ from ipaddress import IPv6Address, ip_address
 
 from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel import links
-from ha_lvs.kernel.options import (
+from ha_lvs.model import IPAddress, VrrpPath
+from ha_lvs.socket_options import (
     DSCP_CS6,
     INSTRUCTION,
     IP_MULTICAST_ALL,
@@ -32,7 +33,6 @@ from ha_lvs.kernel.options import (
     SO_PRIORITY_CONTROL,
     attach_filter,
 )
-from ha_lvs.model import IPAddress, VrrpPath
 from ha_lvs.wire import vrrp
 from ha_lvs.wire.auth import Signer
 

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel import links
-from ha_lvs.kernel.options import (
+from ha_lvs.model import BfdSession, IPAddress
+from ha_lvs.socket_options import (
     DSCP_CS6,
     IP_FREEBIND,
     IP_RECVTTL,
@@ -29,7 +30,6 @@ from ha_lvs.kernel.options import (
     SO_BINDTOIFINDEX,
     SO_PRIORITY_CONTROL,
 )
-from ha_lvs.model import BfdSession, IPAddress
 from ha_lvs.wire import bfd
 
 RECEIVE_BUFFER_BYTES = 1 << 18

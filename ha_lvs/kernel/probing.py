@@ -8,7 +8,7 @@ Rules that hold here:
 * Neighbour solicitations come from a link-local address and never from ::, which would look like another node's
   detection of duplicates and may make a holder that is just taking the address give it up (RFC 4862 section 5.4.3).
 
-Source: packet(7), linux/filter.h, RFC 792, RFC 4443.
+Source: packet(7), linux/filter.h.
 """
 
 from __future__ import annotations
@@ -24,18 +24,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from ha_lvs.errors import PlatformError, WireError
 from ha_lvs.kernel import links, netlink
-from ha_lvs.kernel.options import INSTRUCTION, IP_PKTINFO, attach_filter
 from ha_lvs.model import IPAddress
-from ha_lvs.wire import arp, ndp, rtnetlink
-from ha_lvs.wire.vrrp import checksum
+from ha_lvs.socket_options import INSTRUCTION, IP_PKTINFO, attach_filter
+from ha_lvs.wire import arp, icmp, ndp, rtnetlink
 
 FRAME_BYTES = 2048
 FRAMES_AT_ONCE = 256
 """So many are read in one go, so that a flood does not keep everything else waiting."""
 
-_ECHO = struct.Struct("!BBHHH")
-_ECHO_TYPES = {4: (8, 0), 6: (128, 129)}
-_ICMP_FILTER, _SOL_RAW, _ICMP6_FILTER = 1, 255, 1
 _LOAD_WORD, _LOAD_BYTE, _JUMP_EQUAL, _JUMP, _RETURN = 0x20, 0x30, 0x15, 0x05, 0x06
 _COMPARISONS = 200  # at most 255, the longest jump
 _ARP_SENDER_AT, _NEXT_HEADER_AT, _ICMPV6_AT, _TARGET_END_AT = 28, 20, 54, 74
@@ -155,7 +151,6 @@ class EchoSocket:
     def __init__(self, interface: str, family: int) -> None:
         self._family = family
         self.index = links.index_of(interface)
-        self._request, self._reply = _ECHO_TYPES[family]
         self._number = int.from_bytes(os.urandom(2), "big")
         self._sequence = 0
         domain, protocol = (
@@ -171,18 +166,10 @@ class EchoSocket:
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
             if self._raw:
-                self._hear_replies_only()
+                self._sock.setsockopt(*icmp.replies_only(family))
         except BaseException:
             self._sock.close()
             raise
-
-    def _hear_replies_only(self) -> None:
-        if self._family == 4:
-            self._sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << self._reply) & 0xFFFFFFFF))
-            return
-        blocked = [0xFFFFFFFF] * 8  # a bit for each type
-        blocked[self._reply >> 5] &= ~(1 << (self._reply & 31)) & 0xFFFFFFFF
-        self._sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *blocked))
 
     def fileno(self) -> int:
         """For select and asyncio."""
@@ -198,10 +185,8 @@ class EchoSocket:
         Errors: OSError, for example EHOSTUNREACH.
         """
         self._sequence = (self._sequence + 1) & 0xFFFF
-        packet = _ECHO.pack(self._request, 0, 0, self._number, self._sequence)
+        packet = icmp.request(self._family, icmp.Echo(self._number, self._sequence))
         if self._family == 4:
-            if self._raw:  # else the kernel fills it in, as always for ICMPv6
-                packet = _ECHO.pack(self._request, 0, checksum(packet), self._number, self._sequence)
             chosen = struct.pack("=i4s4s", self.index, source.packed if source else b"\0" * 4, b"\0" * 4)
             self._sock.sendmsg([packet], [(socket.IPPROTO_IP, IP_PKTINFO, chosen)], 0, (str(target), 0))
         else:
@@ -220,11 +205,12 @@ class EchoSocket:
                 data, sender = self._sock.recvfrom(FRAME_BYTES)
             except BlockingIOError:
                 break
-            header = (data[0] & 0xF) * 4 if self._raw and self._family == 4 and data else 0
-            if len(data) < header + _ECHO.size:
+            try:
+                message = icmp.strip_ipv4(data) if self._raw and self._family == 4 else data
+                number = icmp.decode_reply(message, self._family).identifier
+            except WireError:
                 continue
-            kind, _, _, number, _ = _ECHO.unpack_from(data, header)
-            if kind == self._reply and (number == self._number or not self._raw):
+            if number == self._number or not self._raw:
                 text = sender[0].partition("%")[0]
                 claims.append(Claim(IPv4Address(text) if self._family == 4 else IPv6Address(text), b"", True))
         return claims

@@ -23,11 +23,23 @@ from ha_lvs.model.election import (
     VrrpPath,
     Witnesses,
 )
+from ha_lvs.model.finding import (
+    Announcement,
+    CheckPlan,
+    FoundServer,
+    ServerDiscovery,
+)
 from ha_lvs.model.health import (
     Check,
     CheckType,
+    DnsCheck,
     Endpoint,
+    ExecCheck,
+    HttpCheck,
     ServerState,
+    TlsCheck,
+    UdpCheck,
+    VirtualPath,
 )
 from ha_lvs.model.ipvs import (
     FULL_PREFIX,
@@ -75,11 +87,12 @@ from ha_lvs.model.services import (
 
 __all__ = [
     "FULL_PREFIX", "HASHING_SCHEDULERS", "MAX_ADVERTISED", "MOST_PORT", "SCHEDULERS", "SYNC_GROUP", "AddressRange",
-    "AttendantPart", "Authentication", "BfdSession", "Check", "CheckType", "ConnectionSync", "Destination",
-    "DestinationKey", "DirectorPart", "ElectorPart", "Encapsulation", "Endpoint", "FileTrack", "Forwarding",
-    "IPAddress", "IPNetwork", "Key", "NotifyScript", "OnStop", "Override", "Peer", "PeerLink", "PortRange",
-    "ProcessTrack", "Protocol", "Quorum", "RealServer", "Role", "ScriptTrack", "ServerState", "Service",
-    "ServiceEntry", "ServiceKey", "ServicesChange", "SyncDaemon", "SyncState", "Timeouts", "Track", "Traffic", "Tunnel",
-    "TunnelChecksum", "VirtualIp", "VirtualRoute", "VirtualRule", "VirtualService", "VrrpInstance", "VrrpPath",
+    "Announcement", "AttendantPart", "Authentication", "BfdSession", "Check", "CheckPlan", "CheckType",
+    "ConnectionSync", "Destination", "DestinationKey", "DirectorPart", "DnsCheck", "ElectorPart", "Encapsulation",
+    "Endpoint", "ExecCheck", "FileTrack", "Forwarding", "FoundServer", "HttpCheck", "IPAddress", "IPNetwork", "Key",
+    "NotifyScript", "OnStop", "Override", "Peer", "PeerLink", "PortRange", "ProcessTrack", "Protocol", "Quorum",
+    "RealServer", "Role", "ScriptTrack", "ServerDiscovery", "ServerState", "Service", "ServiceEntry", "ServiceKey",
+    "ServicesChange", "SyncDaemon", "SyncState", "Timeouts", "TlsCheck", "Track", "Traffic", "Tunnel", "TunnelChecksum",
+    "UdpCheck", "VirtualIp", "VirtualPath", "VirtualRoute", "VirtualRule", "VirtualService", "VrrpInstance", "VrrpPath",
     "Witnesses",
 ]  # fmt: skip

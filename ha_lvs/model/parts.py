@@ -163,6 +163,7 @@ class DirectorPart:
         drain_s: how long a server that the config has no more may go on serving the connections that it has.
         reconcile_interval_s: seconds between two looks at the kernel for drift.
         peer_link: the link to the other director, or None.
+        probers: how many processes probe; 0, out of a config file alone, for as many as it takes.
     """
 
     cluster: str
@@ -177,6 +178,7 @@ class DirectorPart:
     timeouts: Timeouts = field(default_factory=Timeouts)
     sysctls: tuple[tuple[str, int], ...] = ()
     drain_s: float = 60.0
+    probers: int = 1
 
 
 @dataclass(frozen=True, slots=True)

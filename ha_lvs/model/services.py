@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 from ha_lvs.model.addresses import IPAddress
+from ha_lvs.model.finding import ServerDiscovery
 from ha_lvs.model.health import Endpoint
 from ha_lvs.model.ipvs import SYNC_GROUP, Destination, DestinationKey, Protocol, Service
 
@@ -18,10 +19,19 @@ RANGES_TOLD = 8
 
 @dataclass(frozen=True, slots=True)
 class RealServer:
-    """A real server of a service, as configured: its destination when it is up, and where it is probed."""
+    """A real server of a service, as configured: its destination when it is up, and how that is found out.
+
+    Arguments:
+        destination: what it is in the kernel while it is up.
+        checks: what is probed; empty for a server that always counts as up.
+        any_of: whether one good check is enough; else all must be good.
+        discovered: whether it has announced itself and is not in the config; it then needs a good check at any rate.
+    """
 
     destination: Destination
-    endpoint: Endpoint
+    checks: tuple[Endpoint, ...] = ()
+    any_of: bool = False
+    discovered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,10 @@ class VirtualService:
         expire: whether connections of a server that was taken out end at once. Otherwise they wait for it.
         alpha: whether a server gets traffic only after its first good verdict; else it counts as up until then.
         slow_start_s: seconds over which the weight of a server that came back grows to what is configured; 0 for none.
+        panic: percentage of its servers; while fewer are up, no verdict is believed and all get traffic. 0 for never.
         traffic: what is given the firewall mark of `service`, or None where the operator does it or there is no mark.
+        passive: whether servers whose handshakes remain unfinished in the connection table are probed at once.
+        discovery: which servers that announce themselves it takes in beside those of the config; None for none.
     """
 
     name: str
@@ -135,7 +148,10 @@ class VirtualService:
     expire: bool = False
     alpha: bool = True
     slow_start_s: float = 0.0
+    panic: int = 0
     traffic: Traffic | None = None
+    discovery: ServerDiscovery | None = None
+    passive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ha_lvs.model import CheckType, Endpoint, ServerState, Track, VirtualService
+from ha_lvs.model import Endpoint, ServerState, Track, VirtualService
+from ha_lvs.plan.pool import state_of
 
 SERVICE = "service:"
 PATIENCE_S = 5.0
@@ -46,7 +47,7 @@ class Pools:
         self.tracked = tuple(
             dict.fromkeys(each.name.removeprefix(SERVICE) for each in tracks if each.name.startswith(SERVICE))
         )
-        self._servers = {each.name: [server.endpoint for server in each.servers] for each in services}
+        self._servers = {each.name: each.servers for each in services}
         self._states: dict[Endpoint, ServerState] = {}
         self._told: dict[str, _Told] = {}
         self._waiting: dict[str, float] = {}  # peers that are linked and have told nothing yet, and since when
@@ -55,7 +56,9 @@ class Pools:
 
     def follow(self, services: Iterable[VirtualService]) -> None:
         """Judges other services from now on; which ones an election depends on stays."""
-        self._servers = {each.name: [server.endpoint for server in each.servers] for each in services}
+        self._servers = {each.name: each.servers for each in services}
+        needed = self._needed()
+        self._states = {endpoint: state for endpoint, state in self._states.items() if endpoint in needed}
 
     # -------------------------------------------------------------------------------------------- ours
 
@@ -65,8 +68,10 @@ class Pools:
 
     def unprobed(self, serving: Iterable[Endpoint] = ()) -> int:
         """How many endpoints no probe has told of yet, without those that serve already."""
-        needed = {each for endpoints in self._servers.values() for each in endpoints}
-        return sum(self._state(each) is ServerState.UNKNOWN for each in needed - frozenset(serving))
+        return len(self._needed() - self._states.keys() - frozenset(serving))
+
+    def _needed(self) -> set[Endpoint]:
+        return {each for servers in self._servers.values() for server in servers for each in server.checks}
 
     def own(self) -> dict[str, int]:
         """Servers up by tracked service, as far as known."""
@@ -74,14 +79,9 @@ class Pools:
         return {name: count for name, count in counts.items() if count is not None}
 
     def _up(self, name: str) -> int | None:
-        states = [self._state(each) for each in self._servers.get(name, [])]
+        states = [state_of(each, self._states) for each in self._servers.get(name, ())]
         up = states.count(ServerState.UP)
         return None if not up and ServerState.UNKNOWN in states else up
-
-    def _state(self, endpoint: Endpoint) -> ServerState:
-        if endpoint.check.type is CheckType.NONE:
-            return ServerState.UP
-        return self._states.get(endpoint, ServerState.UNKNOWN)
 
     # ------------------------------------------------------------------------------------------ theirs
 
@@ -122,7 +122,7 @@ class Pools:
         return news
 
     def _judge(self, name: str, now: float) -> Judgement | None:
-        up, total = self._up(name), len(self._servers.get(name, []))
+        up, total = self._up(name), len(self._servers.get(name, ()))
         if up is None:
             return None
         if up:

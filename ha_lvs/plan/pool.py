@@ -3,13 +3,18 @@
 The rules:
 * A server that is up, or that is never checked, is a destination. One that is down is not, or stays with weight 0 where
   the service inhibits. An unknown one is only while it is *adopted* (the kernel already sent it traffic when we
-  started, and a restart must not empty a pool), or where the service takes servers before their first verdict.
+  started, and a restart must not empty a pool), or where the service takes servers before their first verdict: only
+  those of the config, never one that has announced itself.
 * What an operator said at run time stands in place of the configured weight. A service that is disabled keeps its
   destinations with weight 0: its connections go on, and new ones are refused.
 * The weight of a server that came back grows to what it should be, in steps, over the slow start of the service.
 * Without its quorum a service that has a sorry server sends new connections there alone; the servers that are up stay
   with weight 0, for the connections that they have. A service without a sorry server keeps what it has.
 * What is not known yet never costs the quorum: only verdicts do.
+* While fewer servers are up than the service's panic threshold, no verdict is believed: those that are down get traffic
+  like those that are up, and the sorry server gets none. The quorum is still told as it is.
+* A check may give a weight in percent of the configured one; of several, the least counts. What an operator said at run
+  time is not weighed again.
 """
 
 from __future__ import annotations
@@ -19,7 +24,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from ha_lvs.model import (
-    CheckType,
     Destination,
     DestinationKey,
     Endpoint,
@@ -32,6 +36,9 @@ from ha_lvs.model import (
 )
 
 SLOW_START_STEPS = 20
+MOST_WEIGHT = 65_535
+"""As the config has it: whatever percent a check gives, no weight is greater."""
+
 _ROUNDING = 1e-6
 
 Said = Mapping[tuple[str, DestinationKey | None], Override]
@@ -44,6 +51,7 @@ class Standing:
 
     Arguments:
         health: the last verdict on each endpoint; what is missing is unknown.
+        percents: the weight that a check of an endpoint gives, in percent of the configured one.
         adopted: destinations that the kernel had when we started.
         said: overrides that hold.
         risen: when a server that had been down came back, in monotonic seconds, by service name and server.
@@ -57,6 +65,7 @@ class Standing:
     risen: Mapping[tuple[str, DestinationKey], float] = field(default_factory=dict)
     quorums: Mapping[str, bool] = field(default_factory=dict)
     now: float = 0.0
+    percents: Mapping[Endpoint, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ class Pool:
         quorum: whether the service has its quorum.
         strength: servers, or their weight, that count for it.
         sorry: whether clients are sent to the sorry server.
+        panic: whether verdicts are not believed, since too few servers are up.
+        up: how many servers are up.
         disabled: whether an operator disabled it.
         changes_at: when a slow start takes its next step, in monotonic seconds; None when nothing changes by itself.
     """
@@ -78,31 +89,45 @@ class Pool:
     sorry: bool = False
     disabled: bool = False
     changes_at: float | None = None
+    panic: bool = False
+    up: int = 0
 
 
 def state_of(server: RealServer, health: Mapping[Endpoint, ServerState]) -> ServerState:
-    """The state of a server: one that is never checked is up."""
-    if server.endpoint.check.type is CheckType.NONE:
-        return ServerState.UP
-    return health.get(server.endpoint, ServerState.UNKNOWN)
+    """The state of a server by all of its checks: one that is never checked is up.
+
+    Where all checks must be good, one that is bad is enough to be down; where any is enough, one that is good to be up.
+    """
+    checks = server.checks
+    if len(checks) == 1:
+        return health.get(checks[0], ServerState.UNKNOWN)
+    states = [health.get(each, ServerState.UNKNOWN) for each in checks]
+    first = ServerState.UP if server.any_of else ServerState.DOWN
+    if first in states:
+        return first
+    if ServerState.UNKNOWN in states:
+        return ServerState.UNKNOWN
+    return ServerState.DOWN if server.any_of and states else ServerState.UP
 
 
 def pool(service: VirtualService, standing: Standing) -> Pool:
     """The pool of a service as it should be."""
     disabled = _weight_said(service, None, standing) == 0
+    states = [state_of(server, standing.health) for server in service.servers]
+    panic = _panics(service, states)
     up: list[Destination] = []
     down: list[Destination] = []
     strength = unknown = 0
     changes: list[float] = []
-    for server in service.servers:
+    for server, state in zip(service.servers, states, strict=True):
         destination = server.destination
-        state = state_of(server, standing.health)
         said = _weight_said(service, destination.key, standing)
-        weight = destination.weight if said is None else said
+        weight = _weighed(server, standing) if said is None else said
         counts = _counts(weight, service.quorum)
         strength += counts if state is ServerState.UP else 0
         unknown += counts if state is ServerState.UNKNOWN else 0
-        if state is ServerState.UP or (state is ServerState.UNKNOWN and _trusted(service, destination, standing)):
+        serves = state is ServerState.UP or (panic and state is ServerState.DOWN)
+        if serves or (state is ServerState.UNKNOWN and _trusted(service, server, standing)):
             weight, change = _slow_start(service, destination.key, weight, standing)
             if change is not None:
                 changes.append(change)
@@ -110,10 +135,27 @@ def pool(service: VirtualService, standing: Standing) -> Pool:
         elif state is ServerState.DOWN and service.inhibit:
             down.append(_weighing(destination, 0))
     quorum = _quorum(service.quorum, standing.quorums.get(service.name, True), strength, strength + unknown)
-    sorry = service.sorry is not None and not quorum
+    sorry = service.sorry is not None and not quorum and not panic
     if sorry and service.sorry is not None:
         up = [*(_weighing(each, 0) for each in up), service.sorry if not disabled else _weighing(service.sorry, 0)]
-    return Pool((*down, *up), quorum, strength, sorry, disabled, min(changes, default=None))
+    change_at = min(changes, default=None)
+    return Pool((*down, *up), quorum, strength, sorry, disabled, change_at, panic, states.count(ServerState.UP))
+
+
+def _panics(service: VirtualService, states: list[ServerState]) -> bool:
+    """Whether too few servers are up for the verdicts to be believed; what is not known yet speaks against it."""
+    return (len(states) - states.count(ServerState.DOWN)) * 100 < service.panic * len(states)
+
+
+def _weighed(server: RealServer, standing: Standing) -> int:
+    """The configured weight by what the checks say of it: more than 0 percent of more than 0 is 1 at least."""
+    weight = server.destination.weight
+    percents = (
+        [standing.percents[each] for each in server.checks if each in standing.percents] if standing.percents else []
+    )
+    if not percents or not weight:
+        return weight
+    return min(MOST_WEIGHT, max(int(min(percents) > 0), weight * min(percents) // 100))
 
 
 def _weight_said(service: VirtualService, server: DestinationKey | None, standing: Standing) -> int | None:
@@ -121,8 +163,9 @@ def _weight_said(service: VirtualService, server: DestinationKey | None, standin
     return None if said is None else said.weight
 
 
-def _trusted(service: VirtualService, destination: Destination, standing: Standing) -> bool:
-    return not service.alpha or (service.service.key, destination.key) in standing.adopted
+def _trusted(service: VirtualService, server: RealServer, standing: Standing) -> bool:
+    trusted = not service.alpha and not server.discovered
+    return trusted or (service.service.key, server.destination.key) in standing.adopted
 
 
 def _weighing(destination: Destination, weight: int) -> Destination:

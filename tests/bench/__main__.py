@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import election, figures, ipvs
+from tests.bench import election, figures, health, ipvs
 
-GROUPS = {"election": election.figures, "ipvs": ipvs.figures}
+GROUPS = {"election": election.figures, "ipvs": ipvs.figures, "health": health.figures}
 
 
 def main() -> int:

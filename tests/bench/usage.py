@@ -27,9 +27,9 @@ class Usage:
 def usage_of(director: DirectorLike, seconds: float) -> Usage:
     """The usage of the process that speaks VRRP."""
     pid = _vrrp_process(director)
-    before_s, began = _cpu_s(pid), time.monotonic()
+    before_s, began = cpu_s(pid), time.monotonic()
     time.sleep(seconds)
-    used_s, took_s = _cpu_s(pid) - before_s, time.monotonic() - began
+    used_s, took_s = cpu_s(pid) - before_s, time.monotonic() - began
     return Usage(100 * used_s / took_s, _resident_mib(pid))
 
 
@@ -45,7 +45,8 @@ def _vrrp_process(director: DirectorLike) -> int:
     return children[0]
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has taken so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 

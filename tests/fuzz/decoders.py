@@ -23,10 +23,13 @@ from typing import Any
 import ha_lvs.wire
 from ha_lvs.daemon import channel, shapes
 from ha_lvs.errors import ChannelError, WireError
+from ha_lvs.health.probes.datagram import MOST_BYTES
+from ha_lvs.health.speech.dns import DnsQuestion
 from ha_lvs.model import (
     Authentication,
     Destination,
     DestinationKey,
+    DnsCheck,
     Forwarding,
     IPAddress,
     Key,
@@ -39,7 +42,8 @@ from ha_lvs.model import (
     VirtualRoute,
     VirtualRule,
 )
-from ha_lvs.wire import arp, auth, ipvs_netlink, ipvs_rows, ndp, rtnetlink, vrrp
+from ha_lvs.wire import arp, auth, conn_table, icmp, ipvs_netlink, ipvs_rows, ndp, rtnetlink, tcp, vrrp
+from ha_lvs.wire.rtnetlink import ways
 
 IPVS_FAMILY = 30
 SOURCE: dict[int, IPAddress] = {4: IPv4Address("10.9.0.11"), 6: IPv6Address("fe80::11")}
@@ -166,6 +170,30 @@ def _rtnetlink(data: bytes) -> object:
     return found
 
 
+def _icmp(data: bytes) -> object:
+    flags, message = (data[0] if data else 0), data[1:]
+    version = 6 if flags & SIX else 4
+    if flags & SEAL and len(message) >= 8:
+        bare = message[:2] + b"\0\0" + message[4:]
+        message = message[:2] + vrrp.checksum(bare).to_bytes(2, "big") + message[4:]
+    found = icmp.decode_reply(message, version)
+    assert message.endswith(found.payload)
+    return found
+
+
+_QUESTION = DnsQuestion(DnsCheck("www.example.org", "MX", ("10 mail.example.org.",)))
+
+
+def _dns(data: bytes) -> object:
+    """A judge rather than a decoder: it has something to say of everything, and it is short."""
+    outcome = _QUESTION.judge(data[:MOST_BYTES], 513)
+    assert outcome is None or 0 < len(outcome.reason) < 400
+    if data in _GOOD_ANSWERS:
+        assert outcome is not None
+        assert outcome.success
+    return outcome
+
+
 # ------------------------------------------------------------------------------------------------- seeds
 
 
@@ -268,6 +296,44 @@ def _bfd_packets() -> Iterator[bytes]:
         yield struct.pack("!BBBBIIIII", 0x20, flags, 3, 24, 5, yours, 3000, 3000, 0)
 
 
+def _echo_replies() -> Iterator[bytes]:
+    for version, flags, kind in ((4, SEAL, 0), (6, SIX, 129)):
+        yield bytes([flags, kind]) + icmp.request(version, icmp.Echo(7, 8, b"nonce"))[1:]
+
+
+def _dns_answers() -> Iterator[bytes]:
+    question = _QUESTION.query(513)[12:]
+    record = b"\xc0\x0c\0\x0f\0\1\0\0\0\x3c"
+    short, long = b"\0\x09\0\x0a\4mail\xc0\x10", b"\0\x14\0\x0a\4mail\7example\3org\0"
+    for count, data in ((1, record + short), (2, record + short + record + long)):
+        yield b"\2\1\x81\x80\0\1" + count.to_bytes(2, "big") + bytes(4) + question + data
+
+
+_GOOD_ANSWERS = tuple(_dns_answers())
+
+
+def _long_dns_answer(length: int) -> bytes:
+    both = _GOOD_ANSWERS[1]
+    head, record = both[:12], both[33:54]
+    count = length // len(record)
+    return head[:6] + count.to_bytes(2, "big") + head[8:] + both[12:33] + record * count
+
+
+def _connections(data: bytes) -> object:
+    """The table in two pieces."""
+    reader = conn_table.TableReader()
+    reader.feed(data[: len(data) // 2])
+    reader.feed(data[len(data) // 2 :] + b"\n")
+    found = reader.handshakes()
+    assert all(len(each.names) <= each.waiting for each in found.values())
+    return found or None
+
+
+def _connection_rows(ports: range) -> bytes:
+    row = "TCP 0A09001F {:04X} 0A090064 0050 0A090015 0050 SYN_RECV         58\n"
+    return "".join(row.format(port) for port in ports).encode()
+
+
 _WRITTEN = {
     "vrrp": Decoder(
         _vrrp,
@@ -303,9 +369,47 @@ _WRITTEN = {
         frozenset({"rtnetlink.decode", "rtnetlink.decode_item", "rtnetlink.links.decode_link"}),
         _long_route_message,
     ),
+    "icmp": Decoder(_icmp, WireError, tuple(_echo_replies()), frozenset({"icmp.decode_reply"})),
+    "dns": Decoder(_dns, WireError, _GOOD_ANSWERS, stretched=_long_dns_answer),
+    "conn_table": Decoder(
+        _connections,
+        WireError,
+        (_connection_rows(range(1000, 1000 + conn_table.LEAST_WAITING)),),
+        stretched=lambda length: _connection_rows(range(1000, 1000 + length // 50)),
+    ),
     "channel": Decoder(channel.decode, ChannelError, tuple(_frames()), stretched=_long_frame),
 }
-_SEEDS = {"bfd.decode": tuple(_bfd_packets())}  # of decoders that are found by themselves
+
+
+def _segments() -> Iterator[bytes]:
+    """SYN/ACKs and RSTs, as servers answer."""
+    for family, to in ((4, IPv4Address("10.9.0.21")), (6, IPv6Address("fd00:9::21"))):
+        flow = tcp.Flow(to, SOURCE[family] if family == 4 else IPv6Address("fd00:9::11"), 80, 40000)
+        yield flow.reset(7)
+        yield flow.syn(7) + bytes(6)
+
+
+def _ways() -> Iterator[bytes]:
+    for address in (IPv4Address("10.9.0.21"), IPv6Address("fd00:9::21")):
+        asked = ways.find_way(address, 1, source=address, index=3, mark=5)[16:]
+        for kind in (1, 2):
+            yield asked[:7] + bytes([kind]) + asked[8:]
+
+
+def _neighbours() -> Iterator[bytes]:
+    for address in (IPv4Address("10.9.0.21"), IPv6Address("fd00:9::21")):
+        yield ways.find_neighbour(3, address, 1)[16:] + struct.pack("=HH", 10, 2) + MAC + bytes(2)
+
+
+_SEEDS = {
+    "bfd.decode": tuple(_bfd_packets()),
+    "icmp.strip_ipv4": (bytes([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 9, 0, 21, 10, 9, 0, 11]) + bytes(8),),
+    "ip.decode": tuple(_segments()),
+    "tcp.decode": tuple(_segments()),
+    "tcp.decode_segment": tuple(packet[20 if packet[0] >> 4 == 4 else 40 :] for packet in _segments()),
+    "rtnetlink.ways.decode_way": tuple(_ways()),
+    "rtnetlink.ways.decode_neighbour": tuple(_neighbours()),
+}  # of decoders that are found by themselves
 
 
 # ------------------------------------------------------------------------------------------ finding decoders

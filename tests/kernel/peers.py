@@ -18,10 +18,12 @@ from ha_lvs.drill.lab.waiting import PACE
 from ha_lvs.model import (
     Authentication,
     DirectorPart,
+    Endpoint,
     Key,
     OnStop,
     Peer,
     PeerLink,
+    ServerState,
     VirtualIp,
     VirtualService,
     VrrpInstance,
@@ -212,11 +214,13 @@ class PeeringNode:
         self._ends = pair()
         self.elector, inner = map(Channel, self._ends)
         self._frames: list[Any] = []
+        self.borrowed: dict[Endpoint, ServerState] = {}
 
         def make() -> Peering:
             made = Peering(
                 given, inner, directory,
                 unready=lambda: self.unready, serving=(), status=lambda _service: {"node": given.node},
+                borrow=self.borrowed.update,
             )  # fmt: skip
             made.start()
             return made

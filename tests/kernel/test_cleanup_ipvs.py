@@ -141,9 +141,9 @@ def test_a_director_says_that_it_is_alive_before_its_first_pass_and_during_it(la
 
     with pool_on(lab, part, alive) as pool:
         for server in part.services[0].servers:
-            pool.verdict(up(server.endpoint))
+            pool.verdict(up(server.checks[0]))
         guardian.send(Stop())  # read after the first pass
-        director = Director(part, told, Channel(elector_end), Channel(prober_end), pool, lab.directory)
+        director = Director(part, told, Channel(elector_end), {"prober": Channel(prober_end)}, pool, lab.directory)
         asyncio.run(asyncio.wait_for(director.run(), 120 * PACE))
         assert len(pool.status()["services"]["web"]["servers"]) == count
     assert len(rules(lab, "lb1")) == count + 1

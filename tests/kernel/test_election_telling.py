@@ -94,8 +94,11 @@ def test_subscribers_get_where_it_stands_and_then_every_change(lab: Lab) -> None
 def events(pair: Pair, name: str) -> Iterator[list[dict[str, Any]]]:
     """What a subscriber to a director's events hears while the block lasts."""
     heard: list[dict[str, Any]] = []
+    path = pair[name].runtime_dir / "events.sock"
+    # The attendant is the last to be started: the peer may be linked before it listens.
+    wait_for(path.is_socket, 30, f"{path} to be there")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.connect(str(pair[name].runtime_dir / "events.sock"))
+    sock.connect(str(path))
 
     def listen() -> None:
         with sock.makefile("rb") as stream:

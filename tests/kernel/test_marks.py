@@ -23,12 +23,9 @@ from ha_lvs.kernel.marks import Marks, MarksError
 from ha_lvs.kernel.namespace import new_network_namespace
 from ha_lvs.model import (
     AddressRange,
-    Check,
-    CheckType,
     Destination,
     DestinationKey,
     DirectorPart,
-    Endpoint,
     Forwarding,
     OnStop,
     PortRange,
@@ -241,7 +238,7 @@ SERVER = DestinationKey(IPv4Address("10.77.0.2"), 0)
 
 def part(on_stop: OnStop = OnStop.REMOVE) -> DirectorPart:
     destination = Destination(SERVER, Forwarding.NAT)
-    server = RealServer(destination, Endpoint(SERVER.address, 0, Check(CheckType.NONE)))
+    server = RealServer(destination)
     service = VirtualService("group", Service(GROUP, "rr", 60), (server,), traffic=TRAFFIC)
     return DirectorPart("test", "lb1", "", (), (service,), None, on_stop, 30.0)
 

@@ -256,7 +256,7 @@ def test_a_node_that_the_file_does_not_have_is_refused(lab: Lab, tmp_path: Path)
 def test_the_elector_imports_nothing_heavy() -> None:
     code = "import sys, ha_lvs.daemon.elector; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    heavy = {"asyncio", "pydantic", "yaml", "structlog", "typer", "rich", "pyroute2", "zeroconf", "logging"}
+    heavy = {"asyncio", "pydantic", "yaml", "structlog", "typer", "rich", "pyroute2", "zeroconf", "logging", "dns"}
     assert heavy.isdisjoint(modules)
 
 

@@ -560,7 +560,7 @@ S1 = Endpoint(ip_address("10.9.0.21"), 80, Check(CheckType.TCP))
 WEB = VirtualService(
     "web",
     Service(ServiceKey(ip_address("10.9.0.100"), 80, Protocol.TCP), "wlc"),
-    (RealServer(Destination(DestinationKey(S1.address, 80), Forwarding.DR), S1),),
+    (RealServer(Destination(DestinationKey(S1.address, 80), Forwarding.DR), (S1,)),),
 )
 TRACKING = replace(INSTANCE, tracks=(Track("service:web"),))
 

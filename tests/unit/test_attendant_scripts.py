@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ha_lvs.daemon.attend.privileges import RefusedError, check_program, identity
 from ha_lvs.daemon.channel import Hello, TrackState
 from ha_lvs.drill.lab.waiting import wait_for
+from ha_lvs.programs.privileges import RefusedError, check_program, identity
 from tests.attendants import attendant, own_user, program, script
 
 NO_CAPABILITIES = "0" * 16

@@ -20,6 +20,7 @@ from ha_lvs.daemon.channel import (
     InstanceState,
     LogRecord,
     Stop,
+    Suspect,
     WatchEndpoints,
     decode,
     pair,
@@ -31,6 +32,7 @@ from ha_lvs.model import (
     CheckType,
     ElectorPart,
     Endpoint,
+    HttpCheck,
     OnStop,
     Role,
     ServerState,
@@ -41,7 +43,7 @@ from ha_lvs.model import (
 )
 
 ENDPOINTS = (
-    Endpoint(ip_address("10.9.0.21"), 80, Check(CheckType.HTTP, path="/healthz", host="example")),
+    Endpoint(ip_address("10.9.0.21"), 80, Check(CheckType.HTTP, http=HttpCheck(path="/healthz", host="example"))),
     Endpoint(ip_address("2001:db8::1"), 443, Check(CheckType.TCP)),
 )
 EXAMPLES = [
@@ -50,6 +52,7 @@ EXAMPLES = [
     LogRecord("info", "role is active", {"priority": 150, "detail": None, "ratio": 0.5, "yes": True}),
     InstanceState("edge", Role.ACTIVE, 150, 1.5, 2, "10.9.0.12", 100, "it fell silent", True),
     WatchEndpoints(ENDPOINTS),
+    Suspect(ENDPOINTS),
     EndpointState(ENDPOINTS[0], ServerState.DOWN, "HTTP 503", 1.25),
 ]
 

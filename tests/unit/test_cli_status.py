@@ -462,3 +462,25 @@ def test_json_loads_neither_rich_nor_the_config_nor_the_kernel(running: Path) ->
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
     assert ran.stdout.splitlines()[-1] == "loaded []"
+
+
+DOUBTFUL = deepcopy(STATUS)
+DOUBTFUL["services"]["web"]["servers"]["10.9.0.21:80"] |= {"stale": True, "borrowed": False, "peer_state": "down"}
+DOUBTFUL["services"]["web"]["servers"]["10.9.0.22:80"] |= {"stale": False, "borrowed": True, "peer_state": None}
+DOUBTFUL["disagreements"] = 2
+DOUBTFUL["probers"] = [
+    {"name": "prober", "alive": True, "stale": False, "since": SINCE, "endpoints": 2},
+    {"name": "prober-2", "alive": False, "stale": True, "since": SINCE, "endpoints": 1},
+]
+
+
+def test_what_may_not_be_so_is_shown(tmp_path: Path) -> None:
+    with director(tmp_path, DOUBTFUL):
+        shown = ha_lvs("status", "--runtime-dir", tmp_path).stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
+    rows = {line.split()[0]: line for line in lines}
+    assert "up stale, down at the peer" in rows["10.9.0.21:80"]
+    assert "(the peer says)" in rows["10.9.0.22:80"]
+    assert "the directors disagree about 2 servers: look at the network from here to there" in lines
+    assert any(line.startswith("prober-2 is silent for") for line in lines)
+    assert not any(line.startswith("prober ") for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ha_lvs.model import (
     DirectorPart,
     ElectorPart,
     Forwarding,
+    HttpCheck,
     OnStop,
     Protocol,
     ServiceKey,
@@ -50,7 +52,7 @@ def test_the_pair_loads() -> None:
         ("10.9.0.22:80", 2),
     ]
     assert web.servers[0].destination.forwarding is Forwarding.DR
-    assert web.servers[0].endpoint.check == Check(CheckType.HTTP, 1.0, 0.5, 2, 2, "/healthz")
+    assert web.servers[0].checks[0].check == Check(CheckType.HTTP, 1.0, 0.5, 2, 2, http=HttpCheck(path="/healthz"))
 
 
 def test_the_vip_only_pair_needs_no_ipvs() -> None:
@@ -142,7 +144,7 @@ def test_anchors_and_merges() -> None:
     text = (DATA / "pair.yml").read_text().replace("check: {", "check: &c {")
     text += "      - {address: 10.9.0.23, check: {<<: *c, rise: 5}}\n"
     servers = director_part(loads(text.encode(), "f"), "lb1").services[0].servers
-    assert (servers[2].endpoint.check.path, servers[2].endpoint.check.rise) == ("/healthz", 5)
+    assert servers[2].checks[0].check == replace(servers[0].checks[0].check, rise=5)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ def test_every_field_of_the_json_schema_is_explained() -> None:
 def test_defaults_in_the_json_schema_are_as_the_file_spells_them() -> None:
     kinds = json_schema()["$defs"]
     assert kinds["Instance"]["properties"]["interval"]["default"] == "1s"
-    assert kinds["Check"]["properties"]["status"]["default"] == "200-399"
+    assert kinds["Check"]["properties"]["status"]["default"] == ["200-399"]
     assert kinds["Ipvs"]["properties"]["on_stop"]["default"] == "keep"
 
 

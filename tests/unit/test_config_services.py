@@ -29,6 +29,7 @@ from ha_lvs.model import (
     Traffic,
     Tunnel,
     TunnelChecksum,
+    VirtualPath,
     VirtualService,
 )
 from tests.unit.configs import PAIR, changed, config_of, one, refused, service
@@ -98,7 +99,7 @@ def test_a_group_gets_a_mark() -> None:
 def test_a_server_of_several_ports_keeps_the_clients_port() -> None:
     found = service_of(listen=GROUP, servers=["10.9.0.21"])
     assert str(found.servers[0].destination.key) == "10.9.0.21:0"
-    assert found.servers[0].endpoint.port == 80
+    assert found.servers[0].checks[0].port == 80
 
 
 @given(st.sets(st.text(min_size=1, max_size=8), max_size=40), st.sets(st.integers(1, 2**32 - 1), max_size=5))
@@ -210,6 +211,16 @@ def test_timeouts_and_sysctls() -> None:
     assert dict(part.sysctls) == {"est_nice": -5, "sloppy_tcp": 1}
 
 
+@pytest.mark.parametrize(
+    ("whole", "own", "expected"),
+    [(None, None, False), (None, True, True), (True, None, True), (True, False, False)],
+)
+def test_a_service_may_say_otherwise_of_passive_evidence(whole: bool | None, own: bool | None, expected: bool) -> None:
+    said = {} if own is None else {"passive": own}
+    part = part_of(wide({"listen": "10.9.0.100:80/tcp"} | said, ipvs={} if whole is None else {"passive": whole}))
+    assert part.services[0].passive is expected
+
+
 # ------------------------------------------------------------------------------------------------------- problems
 
 WEIGHTED = [{"address": "10.9.0.21", "weight": 10}]
@@ -241,6 +252,7 @@ WEIGHTED = [{"address": "10.9.0.21", "weight": 10}]
         ),
         ({"scheduler": {"name": "wlc", "fallback": True}}, ["scheduler.fallback", "sh or mh"]),
         ({"one_packet": True}, ["one_packet", "UDP"]),
+        ({"listen": "10.9.0.100:53/udp", "passive": True}, ["passive", "only TCP"]),
         ({"persistence": {"timeout": "1m", "engine": "sip"}}, ["persistence.engine", "UDP"]),
         ({"persistence": {"timeout": "1m", "prefix": 64}}, ["persistence.prefix", "32"]),
         ({"persistence": {"prefix": 24}}, ["persistence: required key `timeout`"]),
@@ -321,3 +333,26 @@ def test_what_is_wrong_with_ipvs(ipvs: dict[str, Any], fragments: list[str]) -> 
 def test_expire_against_the_switch() -> None:
     data = wide({"listen": "10.9.0.100:80/tcp", "on_down": "expire"}, ipvs={"sysctls": {"expire_nodest_conn": 0}})
     one(refused(data), "services[0].on_down", "sets to 0")
+
+
+# ------------------------------------------------------------------------------------------- checks via virtual
+
+THROUGH = {"type": "tcp-half-open", "via": "virtual"}
+
+
+def test_a_check_by_the_way_of_clients_is_for_servers_that_have_another_way() -> None:
+    nat = {"listen": "10.9.0.100:80/tcp", "forwarding": "nat", "check": THROUGH, "servers": ["10.9.1.21"]}
+    one(refused(wide(nat)), "10.9.1.21 is reached by nat", "remove `via`")
+
+
+def test_a_check_by_the_way_of_clients_is_of_one_family() -> None:
+    mixed = {"listen": "[fd00:9::100]:80/tcp", "forwarding": "tun", "check": THROUGH, "servers": ["10.9.1.21"]}
+    one(refused(wide(mixed)), "10.9.1.21 is IPv4 and the service is IPv6", "one family")
+
+
+def test_a_check_by_the_way_of_clients_knows_the_way() -> None:
+    tunnelled = {"listen": "10.9.0.100:80/tcp", "forwarding": "tun", "check": THROUGH, "servers": ["10.9.1.21"]}
+    (server,) = part_of(wide(tunnelled)).services[0].servers
+    (endpoint,) = server.checks
+    assert endpoint.check.via == VirtualPath(ip_address("10.9.0.100"), 80, Forwarding.TUN)
+    assert (endpoint.address, endpoint.port) == (ip_address("10.9.1.21"), 80)

@@ -13,6 +13,7 @@ from ha_lvs.config.loader import load
 from ha_lvs.config.parts import director_part, elector_part, lease_s
 from ha_lvs.daemon.shapes import from_json, to_json
 from ha_lvs.errors import ConfigError
+from ha_lvs.model import RealServer
 from tests.unit.configs import DATA, PAIR, changed, complaints, config_of, instance, one, refused, service
 
 # ------------------------------------------------------------------------------------------------- single values
@@ -31,6 +32,10 @@ from tests.unit.configs import DATA, PAIR, changed, complaints, config_of, insta
         (changed(nodes={"lb1": None, "lb2": {"address": "10.9.0.12"}}), ["nodes.lb1", "no value"]),
         (changed(log={"level": "inof"}), ["log level", "did you mean 'info'"]),
         (changed(ipvs={"on_stop": "delete"}), ["on_stop", "keep or remove"]),
+        (changed(ipvs={"probers": 0}), ["ipvs.probers", "1 to 64"]),
+        (changed(ipvs={"probers": 65}), ["ipvs.probers", "1 to 64"]),
+        (changed(ipvs={"probers": "atuo"}), ["ipvs.probers", "did you mean 'auto'"]),
+        (changed(ipvs={"probers": True}), ["ipvs.probers", "true is not a whole number"]),
         (changed(ipvs={"on_stpo": "keep"}), ["ipvs.on_stpo", "did you mean `on_stop`?"]),
         (changed(zebra="red"), ["unknown key `zebra`", "known keys are cluster"]),
         (changed(connection_sync={"id": 7}), ["connection_sync: required key `interface` is missing"]),
@@ -134,7 +139,7 @@ SECOND = {"interface": "e0", "router_id": 52, "priority": 100, "virtual_ips": ["
         ),
         (service(check={"interval": "1s", "timeout": "2s"}), ["check.timeout", "longer than the interval"]),
         (service(check={"timeout": "3s"}), ["check.timeout", "(the default)"]),
-        (service(check={"type": "tcp", "path": "/"}), ["check.path", "http checks only"]),
+        (service(check={"type": "tcp", "path": "/"}), ["check.path", "https checks only"]),
         (service(listen="10.9.0.100:80/udp", check={"type": "tcp"}), ["check.type", "udp"]),
         (
             changed(nodes={"lb1": {"address": "10.9.0.11"}, "lb2": {"address": "10.9.0.11"}}),
@@ -200,21 +205,27 @@ def test_lease(lease: str | Duration, interval_ms: int, expected: int | None) ->
 def test_the_usual_check_depends_on_the_protocol(protocol: str, kind: str) -> None:
     data = service(listen=f"10.9.0.100:80/{protocol}")
     del data["services"][0]["check"]
-    endpoint = director_part(config_of(data), "lb1").services[0].servers[0].endpoint
-    assert (endpoint.check.type.value, endpoint.port) == (kind, 80)
+    checks = director_part(config_of(data), "lb1").services[0].servers[0].checks
+    assert [(each.check.type.value, each.port) for each in checks] == ([] if kind == "none" else [(kind, 80)])
 
 
 def test_a_short_interval_shortens_the_usual_timeout() -> None:
     config = config_of(service(check={"interval": "200ms"}))
-    assert director_part(config, "lb1").services[0].servers[0].endpoint.check.timeout_s == 0.2
+    assert director_part(config, "lb1").services[0].servers[0].checks[0].check.timeout_s == 0.2
+
+
+def path_of(server: RealServer) -> str:
+    http = server.checks[0].check.http
+    assert http is not None
+    return http.path
 
 
 def test_a_server_may_have_its_own_check_and_port() -> None:
     server = {"address": "10.9.0.21", "port": 8080, "check": {"type": "http", "port": 9000}}
     config = config_of(service(forwarding="nat", servers=[server, "10.9.0.22:8081"]))
     first, second = director_part(config, "lb1").services[0].servers
-    assert (first.destination.key.port, first.endpoint.port, first.endpoint.check.path) == (8080, 9000, "/")
-    assert (second.destination.key.port, second.endpoint.port, second.endpoint.check.path) == (8081, 8081, "/healthz")
+    assert (first.destination.key.port, first.checks[0].port, path_of(first)) == (8080, 9000, "/")
+    assert (second.destination.key.port, second.checks[0].port, path_of(second)) == (8081, 8081, "/healthz")
 
 
 def test_an_unknown_node_is_a_config_error() -> None:

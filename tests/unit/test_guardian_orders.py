@@ -135,7 +135,7 @@ def test_what_a_reload_changes(tmp_path: Path, change: Change, expected: list[st
 def test_another_check_is_named_for_each_server(tmp_path: Path) -> None:
     change = web(check={"type": "http", "path": "/", "interval": "2s"})
     found = changes(orders(tmp_path / "c.yml"), orders(tmp_path / "c.yml", change))
-    assert f"{SERVER}.endpoint.check.interval_s: 1.0 -> 2.0" in found
+    assert f"{SERVER}.check.interval_s: 1.0 -> 2.0" in found
     assert len(found) == 2
 
 
@@ -242,4 +242,12 @@ def test_the_director_is_told_of_services_alone(tmp_path: Path, change: Change, 
 )
 def test_what_is_more_than_services_takes_other_processes(tmp_path: Path, change: Change) -> None:
     before, after = orders(tmp_path / "before.yml"), orders(tmp_path / "after.yml", change)
+    assert services_only(before, after) is None
+
+
+def test_the_number_of_probers_is_settled_and_another_one_is_named(tmp_path: Path) -> None:
+    before = orders(tmp_path / "c.yml")
+    after = orders(tmp_path / "c.yml", lambda data: data.update(ipvs={"probers": 3}))
+    assert (before.director.probers, after.director.probers) == (1, 3), "by itself one is enough for so few servers"
+    assert "ipvs.probers: 1 -> 3" in changes(before, after)
     assert services_only(before, after) is None

@@ -29,12 +29,9 @@ from ha_lvs.daemon.operating import Operating, Told, waiting_overrides
 from ha_lvs.errors import KernelError
 from ha_lvs.kernel.ipvs import Counts
 from ha_lvs.model import (
-    Check,
-    CheckType,
     Destination,
     DestinationKey,
     DirectorPart,
-    Endpoint,
     Forwarding,
     OnStop,
     Override,
@@ -60,7 +57,7 @@ SIX = DestinationKey(ip_address("2001:db8::1"), 53)
 
 
 def real(key: DestinationKey, weight: int = 1) -> RealServer:
-    return RealServer(Destination(key, Forwarding.DR, weight), Endpoint(key.address, key.port, Check(CheckType.NONE)))
+    return RealServer(Destination(key, Forwarding.DR, weight))
 
 
 SERVICES = (

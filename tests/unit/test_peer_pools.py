@@ -32,7 +32,8 @@ UP, DOWN = ServerState.UP, ServerState.DOWN
 
 def server(number: int, kind: CheckType = CheckType.TCP) -> RealServer:
     address = ip_address(f"10.9.0.{20 + number}")
-    return RealServer(Destination(DestinationKey(address, 80), Forwarding.DR), Endpoint(address, 80, Check(kind)))
+    checks = () if kind is CheckType.NONE else (Endpoint(address, 80, Check(kind)),)
+    return RealServer(Destination(DestinationKey(address, 80), Forwarding.DR), checks)
 
 
 def service(*servers: RealServer, name: str = "web") -> VirtualService:
@@ -49,7 +50,7 @@ def pools(*servers: RealServer) -> Pools:
 
 def told(of: Pools, *states: ServerState) -> Pools:
     for each, state in zip((S1, S2), states, strict=False):
-        of.verdict(each.endpoint, state)
+        of.verdict(each.checks[0], state)
     return of
 
 
@@ -117,7 +118,7 @@ def test_only_what_is_up_or_down_is_a_change() -> None:
 def test_servers_that_no_probe_has_told_of() -> None:
     some = pools()
     assert some.unprobed() == 2
-    assert some.unprobed([S1.endpoint]) == 1
+    assert some.unprobed(S1.checks) == 1
     assert told(some, UP, DOWN).unprobed() == 0
 
 

@@ -76,7 +76,7 @@ TCP = Check(CheckType.TCP)
 
 def real_server(last: int, check: Check = TCP) -> RealServer:
     destination = server(last)
-    return RealServer(destination, Endpoint(destination.key.address, destination.key.port, check))
+    return RealServer(destination, (Endpoint(destination.key.address, destination.key.port, check),))
 
 
 def web(*servers: RealServer) -> tuple[VirtualService, ...]:
@@ -98,7 +98,7 @@ def web(*servers: RealServer) -> tuple[VirtualService, ...]:
 )
 def test_a_server_serves_when_up_or_adopted(state: ServerState | None, adopted: bool, serves: bool) -> None:
     one = real_server(1)
-    health = {} if state is None else {one.endpoint: state}
+    health = {} if state is None else {one.checks[0]: state}
     mine = frozenset({(WEB, one.destination.key)}) if adopted else frozenset()
     wanted, _ = desired_services(web(one), Standing(health, mine))
     assert KernelState(wanted) == pool(WEB, *([one.destination] if serves else []))
@@ -111,7 +111,7 @@ def test_adoption_is_of_one_service_only() -> None:
 
 
 def test_a_server_that_is_not_checked_always_serves() -> None:
-    one = real_server(1, Check(CheckType.NONE))
+    one = RealServer(server(1))
     assert KernelState(desired_services(web(one), Standing())[0]) == pool(WEB, one.destination)
 
 

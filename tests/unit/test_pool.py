@@ -25,7 +25,7 @@ from ha_lvs.model import (
     ServiceKey,
     VirtualService,
 )
-from ha_lvs.plan.pool import SLOW_START_STEPS, Pool, Standing, pool
+from ha_lvs.plan.pool import SLOW_START_STEPS, Pool, Standing, pool, state_of
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A machine with other things to do is no failure."""
@@ -38,7 +38,10 @@ NAME = "web"
 
 def server(last: int, weight: int = 1, check: CheckType = CheckType.TCP) -> RealServer:
     key = DestinationKey(IPv4Address(f"10.0.0.{last}"), 80)
-    return RealServer(Destination(key, Forwarding.DR, weight), Endpoint(key.address, 80, Check(check)))
+    return RealServer(
+        Destination(key, Forwarding.DR, weight),
+        () if check is CheckType.NONE else (Endpoint(key.address, 80, Check(check)),),
+    )
 
 
 def web(*servers: RealServer, **changes: object) -> VirtualService:
@@ -46,7 +49,7 @@ def web(*servers: RealServer, **changes: object) -> VirtualService:
 
 
 def health(service: VirtualService, *states: ServerState) -> dict[Endpoint, ServerState]:
-    return {each.endpoint: state for each, state in zip(service.servers, states, strict=True)}
+    return {each.checks[0]: state for each, state in zip(service.servers, states, strict=True) if each.checks}
 
 
 def said(**weights: int) -> dict[tuple[str, DestinationKey | None], Override]:
@@ -146,7 +149,7 @@ def standings(draw: st.DrawFn, service: VirtualService, *, disabled: bool | None
     if draw(st.booleans()) if disabled is None else disabled:
         weights["all"] = 0
     return Standing(
-        health={each.endpoint: draw(STATES) for each in service.servers if draw(st.booleans())},
+        health={one: draw(STATES) for each in service.servers for one in each.checks if draw(st.booleans())},
         adopted={(KEY, key) for key in keys if draw(st.booleans())},
         said=said(**weights),
         risen={(NAME, key): draw(st.floats(0, 100)) for key in keys if draw(st.booleans())},
@@ -156,7 +159,7 @@ def standings(draw: st.DrawFn, service: VirtualService, *, disabled: bool | None
 
 
 def state(each: RealServer, standing: Standing) -> ServerState:
-    return UP if each.endpoint.check.type is CheckType.NONE else standing.health.get(each.endpoint, UNKNOWN)
+    return standing.health.get(each.checks[0], UNKNOWN) if each.checks else UP
 
 
 def strengths(service: VirtualService, standing: Standing) -> tuple[int, int]:
@@ -199,7 +202,8 @@ def test_what_is_not_known_never_costs_the_quorum(data: st.DataObject) -> None:
     standing = data.draw(standings(service))
     if not pool(service, standing).quorum:
         return
-    forgotten = data.draw(st.sets(st.sampled_from([each.endpoint for each in service.servers])))
+    probed = [one for each in service.servers for one in each.checks]
+    forgotten = data.draw(st.sets(st.sampled_from(probed))) if probed else set()
     known = {endpoint: each for endpoint, each in standing.health.items() if endpoint not in forgotten}
     after = replace(standing, health=known, quorums={NAME: True})
     assert pool(service, after).quorum
@@ -279,3 +283,144 @@ def test_an_override_is_what_a_slow_start_grows_to() -> None:
     half = Standing(health(service, UP), said=said(_1=100), risen=risen, now=10.0)
     assert weights(pool(service, half)) == {"1": 50}
     assert weights(pool(service, replace(half, said=said(_1=0)))) == {"1": 0}, "a drain does not wait"
+
+
+# ---------------------------------------------------------------------------------------- several checks of a server
+
+
+def twin(any_of: bool, states: list[ServerState]) -> ServerState:
+    """The state of a server by all that its unknown checks may turn out to be: known where all of that comes to one."""
+    outcomes = set()
+    for guess in range(1 << states.count(UNKNOWN)):
+        goods = []
+        for each in states:
+            goods.append(each is UP if each is not UNKNOWN else bool(guess & 1))
+            guess >>= each is UNKNOWN
+        outcomes.add(any(goods) if any_of else all(goods))
+    return UNKNOWN if len(outcomes) == 2 else UP if True in outcomes else DOWN
+
+
+@unhurried
+@given(st.lists(STATES, max_size=6), st.booleans(), st.booleans())
+def test_all_and_any_are_those_of_a_dumb_twin(states: list[ServerState], any_of: bool, told: bool) -> None:
+    """An unknown check may be one that has never been heard of, or one that is said to be unknown."""
+    key = DestinationKey(IPv4Address("10.0.0.1"), 80)
+    checks = tuple(Endpoint(key.address, 80 + n, Check(CheckType.TCP)) for n in range(len(states)))
+    several = RealServer(Destination(key, Forwarding.DR), checks, any_of)
+    known = {each: state for each, state in zip(checks, states, strict=True) if told or state is not UNKNOWN}
+    assert state_of(several, known) is (twin(any_of, states) if states else UP)
+
+
+# ------------------------------------------------------------------------------------------------------- panic
+
+
+def states_of(service: VirtualService, standing: Standing) -> list[ServerState]:
+    return [state(each, standing) for each in service.servers]
+
+
+@unhurried
+@given(st.data())
+def test_below_the_panic_threshold_and_only_there_whoever_is_down_serves(data: st.DataObject) -> None:
+    service = replace(data.draw(services()), panic=data.draw(st.integers(0, 100)))
+    standing = data.draw(standings(service))
+    found, calm = pool(service, standing), pool(replace(service, panic=0), standing)
+    states = states_of(service, standing)
+    share = 1 - states.count(DOWN) / len(states)
+    assert found.panic == (share * 100 < service.panic - 1e-9)
+    assert (found.quorum, found.strength, found.up) == (calm.quorum, calm.strength, states.count(UP))
+    assert not calm.panic
+    if not found.panic:
+        assert found == calm
+        return
+    there = {each.key: each.weight for each in found.destinations}
+    assert not found.sorry
+    assert SORRY.key not in there
+    for each, its_state in zip(service.servers, states, strict=True):
+        key = each.destination.key
+        if its_state is DOWN:
+            all_up = dict.fromkeys(each.checks, UP)
+            as_if_up = pool(
+                replace(service, panic=0, sorry=None), replace(standing, health={**standing.health, **all_up})
+            )
+            assert there[key] == {one.key: one.weight for one in as_if_up.destinations}[key]
+        else:
+            assert (key in there) == (key in {one.key for one in calm.destinations})
+
+
+@pytest.mark.parametrize(
+    ("panic", "states", "panics"),
+    [
+        (0, [DOWN, DOWN], False),
+        (1, [DOWN, DOWN], True),
+        (1, [DOWN] * 99 + [UP], False),
+        (50, [DOWN, UP], False),
+        (51, [DOWN, UP], True),
+        (100, [DOWN, UP, UP], True),
+        (100, [UP, UP], False),
+        (100, [UNKNOWN, UNKNOWN], False),
+        (50, [DOWN, UNKNOWN], False),
+    ],
+)
+def test_when_it_panics(panic: int, states: list[ServerState], panics: bool) -> None:
+    service = web(*(server(last) for last in range(1, len(states) + 1)), panic=panic)
+    assert pool(service, Standing(health(service, *states))).panic == panics
+
+
+def test_in_panic_the_sorry_server_is_not_asked_and_the_quorum_is_told_as_it_is() -> None:
+    service = web(server(1, 3), server(2), server(3), quorum=Quorum(2), sorry=SORRY, panic=40)
+    found = pool(service, Standing(health(service, DOWN, DOWN, UP)))
+    assert (found.panic, found.quorum, found.sorry, found.up) == (True, False, False, 1)
+    assert weights(found) == {"1": 3, "2": 1, "3": 1}
+
+
+def test_a_drained_server_stays_drained_in_panic() -> None:
+    service = web(server(1, 3), server(2), panic=60)
+    assert weights(pool(service, Standing(health(service, DOWN, DOWN), said=said(_1=0)))) == {"1": 0, "2": 1}
+
+
+# --------------------------------------------------------------------------------------- weights that checks give
+
+
+def weighed(weight: int, *percents: int | None) -> int:
+    """The weight of a server whose checks give these percents."""
+    key = DestinationKey(IPv4Address("10.0.0.1"), 80)
+    checks = tuple(Endpoint(key.address, 80 + n, Check(CheckType.FILE)) for n in range(len(percents)))
+    service = web(RealServer(Destination(key, Forwarding.DR, weight), checks))
+    given_ = {each: percent for each, percent in zip(checks, percents, strict=True) if percent is not None}
+    (found,) = pool(service, Standing(dict.fromkeys(checks, UP), percents=given_)).destinations
+    return found.weight
+
+
+@pytest.mark.parametrize(
+    ("weight", "percents", "expected"),
+    [
+        (10, [50], 5),
+        (10, [0], 0),
+        (10, [100], 10),
+        (10, [1000], 100),
+        (10, [None, 30], 3),
+        (10, [80, 30], 3),
+        (1, [1], 1),
+        (0, [500], 0),
+        (3, [50], 1),
+        (65_535, [1000], 65_535),
+    ],
+)
+def test_a_check_weighs_the_configured_weight(weight: int, percents: list[int | None], expected: int) -> None:
+    assert weighed(weight, *percents) == expected
+
+
+@given(st.integers(0, 65_535), st.lists(st.none() | st.integers(0, 1000), min_size=1, max_size=4))
+def test_a_weight_is_never_out_of_bounds_and_0_only_where_that_was_said(
+    weight: int, percents: list[int | None]
+) -> None:
+    found = weighed(weight, *percents)
+    assert 0 <= found <= 65_535
+    assert (found == 0) == (weight == 0 or 0 in percents)
+
+
+def test_what_an_operator_said_is_not_weighed_again() -> None:
+    service = web(server(1, 10))
+    endpoint = service.servers[0].checks[0]
+    standing = Standing(health(service, UP), said=said(_1=8), percents={endpoint: 50})
+    assert weights(pool(service, standing)) == {"1": 8}

@@ -25,11 +25,14 @@ from ha_lvs.daemon.channel import (
     ForgetEndpoints,
     Hello,
     LogRecord,
+    ProberState,
     Stop,
+    Suspect,
     WatchEndpoints,
     pair,
 )
-from ha_lvs.model import Check, CheckType, Endpoint, ServerState
+from ha_lvs.model import Check, CheckType, Endpoint, HttpCheck, ServerState
+from tests.unit import test_probes as talking
 
 DEADLINE_S = 20.0
 F = TypeVar("F")
@@ -183,6 +186,16 @@ def test_a_forgotten_endpoint_is_no_longer_probed_nor_told(prober: Process) -> N
     assert prober.wait_for(prober.director, EndpointState).endpoint == kept
 
 
+def test_a_suspect_is_probed_at_once(prober: Process) -> None:
+    seldom = Check(CheckType.TCP, interval_s=3600.0, timeout_s=60.0, rise=1, fall=1)
+    with server() as port:
+        suspect = Endpoint(ip_address("127.0.0.1"), port, seldom)
+        prober.director.send(WatchEndpoints((suspect,)))
+        prober.state_of(suspect, ServerState.UP)
+    assert prober.director.send(Suspect((suspect, endpoint(1))))
+    assert prober.state_of(suspect, ServerState.DOWN).reason == "connection refused"
+
+
 def test_a_director_that_does_not_read_is_told_later(prober: Process) -> None:
     """Far more frames than a channel holds, each of them sent once: the next probe is a long time off."""
     with socket.socket() as held:
@@ -235,9 +248,56 @@ def test_sigterm_ends_it_and_sigint_does_not(prober: Process) -> None:
     assert prober.exit_code() == 0
 
 
+def test_an_expression_that_is_given_up_does_not_end_it(prober: Process) -> None:
+    """A signal ends the search, and its number is written where that of SIGTERM would be."""
+    check = Check(CheckType.HTTP, 0.05, 5.0, http=HttpCheck(matches="(a|b|ab|aa)*c"))
+    with talking.server(talking.answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 5000)) as port:
+        endpoint = Endpoint(ip_address("127.0.0.1"), port, check)
+        prober.director.send(WatchEndpoints((endpoint,)))
+        assert "takes too long" in prober.state_of(endpoint, ServerState.DOWN).reason
+        prober.director.send(Hello())
+        prober.state_of(endpoint, ServerState.DOWN)  # it is still there
+        os.kill(prober.child.pid, signal.SIGTERM)
+        assert prober.exit_code() == 0
+
+
 def test_a_frame_that_is_none_is_logged_and_survived(prober: Process) -> None:
     prober.director.sock.send(b'["Nonsense", {}]')
     record = prober.wait_for(prober.guardian, LogRecord)
     assert record.level == "error"
     assert "Nonsense" in str(record.fields["detail"])
     prober.wait_for(prober.guardian, Alive)
+
+
+def test_the_director_hears_signs_of_life_too(prober: Process) -> None:
+    for _ in range(2):
+        prober.wait_for(prober.director, ProberState)
+
+
+def test_what_was_down_does_not_come_back_by_one_success(prober: Process, port: int) -> None:
+    """The probe is repeated only after a long time, so that there is just one."""
+    lately_down, unknown = endpoint(port, 1, interval_s=300.0), endpoint(port, 2, interval_s=300.0)
+    prober.director.send(WatchEndpoints((lately_down,), down=True))
+    prober.director.send(WatchEndpoints((unknown,)))
+    assert prober.wait_for(prober.director, EndpointState).endpoint == unknown
+    quick = endpoint(port, 3)
+    prober.director.send(WatchEndpoints((quick,), down=True))
+    assert prober.wait_for(prober.director, EndpointState).endpoint == quick, "two successes in a row"
+
+
+def test_one_that_has_come_to_serve_unprobed_is_not_taken_out_by_one_failure(prober: Process) -> None:
+    """The first of two probes has failed long before the second."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        closed = held.getsockname()[1]
+        # So many that the first probes of the last ones are spread over a second.
+        others = tuple(endpoint(closed, 10 + number, interval_s=300.0) for number in range(200))
+        prober.director.send(WatchEndpoints(others))
+        prober.director.send(WatchEndpoints(others, serving=True))
+        for _ in range(2):
+            prober.wait_for(prober.guardian, Alive)
+        prober.director.send(Hello())
+        prober.wait_for(prober.guardian, Alive)
+        prober.listen()
+        told = {frame.endpoint for frame in prober.heard[prober.director] if isinstance(frame, EndpointState)}
+        assert told < set(others), "of those that were to serve in time nothing is told yet: one failure is not enough"

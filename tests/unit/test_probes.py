@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from ha_lvs.health import http
-from ha_lvs.health.probes import Engine, is_own_mirror
+from ha_lvs.health.probes import Engine
+from ha_lvs.health.probes.tcp import is_own_mirror
+from ha_lvs.health.speech import http
 from ha_lvs.health.verdict import Verdict
-from ha_lvs.model import Check, CheckType, Endpoint, ServerState
+from ha_lvs.model import Check, CheckType, Endpoint, HttpCheck, ServerState
 from tests.descriptors import open_descriptors
 
 UP, DOWN, UNKNOWN = ServerState.UP, ServerState.DOWN, ServerState.UNKNOWN
@@ -133,8 +135,39 @@ def tcp(port: int, timeout_s: float = 5.0, address: str = "127.0.0.1", **options
 
 
 def web(port: int, timeout_s: float = 5.0, address: str = "127.0.0.1", host: str = "", path: str = "/") -> Endpoint:
-    check = Check(CheckType.HTTP, 0.05, timeout_s, rise=2, fall=2, host=host, path=path)
+    check = Check(CheckType.HTTP, 0.05, timeout_s, rise=2, fall=2, http=HttpCheck(host=host, path=path))
     return Endpoint(ip_address(address), port, check)
+
+
+@pytest.mark.parametrize("make", [tcp, web])
+def test_successive_probes_are_separate_connections(watch: Watch, make: Callable[..., Endpoint]) -> None:
+    """A socket is used again, but the server sees a new connection each time, from another port, and its reset."""
+    seen: list[int] = []
+    ends: list[str] = []
+
+    def handle(connection: socket.socket) -> None:
+        seen.append(connection.getpeername()[1])
+        try:
+            if make is web:
+                answering(OK)(connection)
+            ends.append("closed" if not connection.recv(1) else "more")
+        except ConnectionResetError:
+            ends.append("reset")
+
+    with server(handle) as port:
+        endpoint = make(port)
+        assert watch.first_verdict(endpoint).state is UP
+        before = open_descriptors()
+        watch.run_until(lambda: len(ends) >= 8, "eight probes")
+        assert open_descriptors() <= before + 1  # the server's own connection
+        assert watch.verdict(endpoint).state is UP
+        assert set(ends) == {"reset"}
+    assert all(one != other for one, other in pairwise(seen))
+    watch.run_until_state(endpoint, DOWN)
+    with server(handle, port=port):
+        watch.run_until_state(endpoint, UP)
+    watch.engine.remove(endpoint)
+    assert open_descriptors() <= before
 
 
 # ---------------------------------------------------------------------------------------------------- TCP
@@ -183,12 +216,6 @@ def test_tcp_leaves_no_connection_behind(watch: Watch) -> None:
         # Remote port ours, state 06 TIME_WAIT: that is the side that closed first, not
         # to be the engine.
         assert [row for row in rows if row.split()[2].endswith(f":{port:04X}") and row.split()[3] == "06"] == []
-
-
-def test_a_check_of_type_none_is_up_without_a_probe(watch: Watch) -> None:
-    endpoint = Endpoint(ip_address("127.0.0.1"), 1, Check(CheckType.NONE))
-    watch.engine.add(endpoint)
-    assert watch.reports == [(endpoint, Verdict(UP, 0, "not checked"))]
 
 
 # --------------------------------------------------------------------------------------------------- HTTP
@@ -421,6 +448,33 @@ def test_a_watched_descriptor_calls_back(watch: Watch) -> None:
         assert got == [b"hi"]
 
 
+def test_while_a_verdict_is_counted_probes_come_at_the_faster_interval() -> None:
+    """In a clock of our own: 10 s apart, and 0.5 s while failures are counted, or successes."""
+    clock, asked = Clock(), list[float]()
+
+    def handle(connection: socket.socket) -> None:
+        if read_request(connection):
+            asked.append(clock.now)
+            connection.sendall(OK if len(asked) in (1, 2, 6, 7, 8, 9) else b"HTTP/1.1 500 Oops\r\n\r\n")
+
+    reports: list[Verdict] = []
+    engine = Engine(lambda _endpoint, verdict, _took: reports.append(verdict), clock)
+    check = Check(CheckType.HTTP, interval_s=10.0, timeout_s=9.0, rise=3, fall=3, fast_s=0.5)
+    with server(handle) as port:
+        endpoint = Endpoint(ip_address("127.0.0.1"), port, check)
+        engine.add(endpoint)
+        deadline = time.monotonic() + DEADLINE_S
+        while len(asked) < 9 or engine._schedule.running:
+            assert time.monotonic() < deadline
+            engine.run_once(0.01 if engine._schedule.running else 0.0)
+            if not engine._schedule.running:
+                clock.now += 0.02
+    engine.close()
+    assert [verdict.state for verdict in reports] == [UP, DOWN, UP]
+    gaps = [later - earlier for earlier, later in pairwise(asked)]
+    assert gaps == pytest.approx([10, 10, 0.5, 0.5, 10, 0.5, 0.5, 10], abs=0.2)
+
+
 # ------------------------------------------------------------------------------------- not our time to judge
 
 _CHILD = """
@@ -585,7 +639,7 @@ def test_what_is_not_a_status_line_is_not_http(answer: bytes) -> None:
 
 
 def test_a_request_cannot_be_split_by_what_the_operator_wrote() -> None:
-    check = Check(CheckType.HTTP, path="/a b\r\nX: y", host="h\r\nY: z")
+    check = Check(CheckType.HTTP, http=HttpCheck(path="/a b\r\nX: y", host="h\r\nY: z"))
     lines = http.request(Endpoint(ip_address("2001:db8::1"), 8080, check)).split(b"\r\n")
     assert lines[0] == b"GET /a%20b%0D%0AX:%20y HTTP/1.1"
     assert lines[1].startswith(b"Host: h%0D%0A")

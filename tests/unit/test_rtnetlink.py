@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from ha_lvs.errors import WireError
 from ha_lvs.model import IPAddress, VirtualRoute, VirtualRule
 from ha_lvs.wire import rtnetlink
+from ha_lvs.wire.rtnetlink import ways
 from ha_lvs.wire.rtnetlink.message import BATCH_BYTES, BATCH_MESSAGES, request
 
 REQUEST, ACK, REPLACE, EXCL, CREATE, DUMP = 0x1, 0x4, 0x100, 0x200, 0x400, 0x300
@@ -307,3 +309,64 @@ def test_a_damaged_message_raises_nothing_but_wire_error(message: bytes, data: s
         list(rtnetlink.decode(bytes(damaged)))
     except WireError:
         return
+
+
+# ------------------------------------------------------------------------------------------------------ ways
+
+
+@given(addresses, st.booleans(), st.none() | indexes, st.none() | st.integers(1, 2**32 - 1), sequences)
+def test_a_way_is_asked_for(to: IPAddress, from_it: bool, index: int | None, mark: int | None, sequence: int) -> None:
+    source = to if from_it else None
+    message = read(rtmsg, ways.find_way(to, sequence, source=source, index=index or 0, mark=mark or 0))
+    assert asks_for(message) == (26, REQUEST, sequence)
+    bits = to.max_prefixlen
+    assert (message["family"], message["dst_len"], message["src_len"]) == (
+        2 if to.version == 4 else 10, bits, bits if from_it else 0,
+    )  # fmt: skip
+    assert ip_address(message.get_attr("RTA_DST")) == to
+    assert (message.get_attr("RTA_SRC") is not None) == from_it
+    assert (message.get_attr("RTA_OIF"), message.get_attr("RTA_MARK")) == (index, mark)
+
+
+@given(addresses, indexes, sequences)
+def test_a_neighbour_is_asked_for_and_made_sure_of(address: IPAddress, index: int, sequence: int) -> None:
+    asked = read(ndmsg, ways.find_neighbour(index, address, sequence))
+    used = read(ndmsg, ways.use_neighbour(index, address, sequence))
+    assert asks_for(asked) == (30, REQUEST, sequence)
+    assert asks_for(used) == (28, REQUEST | ACK | CREATE, sequence)
+    for message, flags in ((asked, 0), (used, 0x01)):
+        assert (message["ifindex"], message["flags"], message["state"]) == (index, flags, 0)
+        assert ip_address(message.get_attr("NDA_DST")) == address  # it may be spelled with an IPv4 address in it
+
+
+@given(addresses, indexes, st.sampled_from([0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80]), st.booleans())
+def test_a_neighbour_is_read(address: IPAddress, index: int, state: int, known: bool) -> None:
+    message = ndmsg()
+    message["family"], message["ifindex"], message["state"] = (2 if address.version == 4 else 10), index, state
+    message["attrs"] = [("NDA_DST", str(address))] + ([("NDA_LLADDR", "00:00:5e:00:01:33")] if known else [])
+    message.encode()
+    found = ways.decode_neighbour(bytes(message.data)[16:])
+    assert found == ways.Neighbour(index, address, MAC if known else b"", state)
+    assert found is not None
+    assert found.usable == (known and state not in (0x01, 0x20)), "INCOMPLETE and FAILED are of no use"
+    assert found.stale == (state == 0x04)
+
+
+@given(addresses, st.none() | addresses, st.sampled_from([1, 2, 3, 6, 7]), indexes)
+def test_a_way_is_read(source: IPAddress, gateway: IPAddress | None, kind: int, index: int) -> None:
+    if gateway is not None and gateway.version != source.version:
+        gateway = None
+    message = rtmsg()
+    message["family"], message["type"] = (2 if source.version == 4 else 10), kind
+    message["attrs"] = [("RTA_OIF", index), ("RTA_PREFSRC", str(source))]
+    if gateway is not None:
+        message["attrs"].append(("RTA_GATEWAY", str(gateway)))
+    message.encode()
+    found = ways.decode_way(bytes(message.data)[16:])
+    assert found == (ways.Way(index, gateway, source, kind == 2) if kind in (1, 2) else None), "unicast and local only"
+
+
+@pytest.mark.parametrize("decode", [ways.decode_way, ways.decode_neighbour])
+def test_half_a_way_is_refused(decode: Any) -> None:
+    with pytest.raises(WireError):
+        decode(b"\2" * 7)

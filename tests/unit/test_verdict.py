@@ -7,7 +7,7 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_lvs.health.verdict import SERVING, UNKNOWN, Verdict, judge
+from ha_lvs.health.verdict import LATELY_DOWN, SERVING, UNKNOWN, Verdict, judge
 from ha_lvs.model import Check, CheckType, ServerState
 
 UP, DOWN = ServerState.UP, ServerState.DOWN
@@ -63,6 +63,18 @@ def test_an_unknown_server_that_serves_is_taken_down_by_fall_failures_and_up_by_
     assert judge(verdict, rule, True, "")[0].state is UP
     assert judge(verdict, rule, False, "")[0].state is DOWN
     assert changes == [False, False]
+
+
+def test_one_that_another_prober_has_taken_out_comes_back_by_rise_successes() -> None:
+    rule = check(rise=3, fall=5)
+    verdict, changes = LATELY_DOWN, []
+    for success in (True, True, True):
+        verdict, changed = judge(verdict, rule, success, "")
+        changes.append(changed)
+    assert (changes, verdict.state) == ([False, False, True], UP)
+    verdict, _ = judge(LATELY_DOWN, rule, True, "")
+    verdict, changed = judge(verdict, rule, False, "")
+    assert (changed, verdict.state) == (True, DOWN), "and the first failure says that it is still down"
 
 
 def test_down_takes_fall_failures_in_a_row() -> None:

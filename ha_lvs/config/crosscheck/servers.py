@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ha_lvs.config import endpoints, lenient, networks
-from ha_lvs.config.derived import usual_check
+from ha_lvs.config.crosscheck import checks
 from ha_lvs.config.lenient import Found, get, says, tried
 from ha_lvs.config.schema.listen import Listen
-from ha_lvs.config.schema.servers import Check, Connections, Server, Sorry, Target, TunnelEntry, expand_server
+from ha_lvs.config.schema.servers import Connections, Server, Sorry, Target, TunnelEntry, expand_server
 from ha_lvs.config.schema.services import Service
 from ha_lvs.config.tree import Path, dotted
-from ha_lvs.model import CheckType, Forwarding, IPAddress, Protocol, Tunnel, TunnelChecksum
-
-_HTTP_ONLY = ("path", "host", "status")
+from ha_lvs.model import Forwarding, IPAddress, Tunnel, TunnelChecksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def problems(path: Path, service: object, listen: Listen | None, *, synced: bool
         synced: whether there is connection sync.
     """
     forwarding = lenient.field(Service, service, "forwarding")
-    yield from _check((*path, "check"), get(service, "check"), listen)
+    yield from checks.problems((*path, "check"), get(service, "check"), listen)
     found: list[TargetView] = []
     first: dict[tuple[IPAddress, int | None], Path] = {}
     default = lenient.field(Service, service, "check")
@@ -86,9 +84,10 @@ def problems(path: Path, service: object, listen: Listen | None, *, synced: bool
         yield from reached(server, listen, synced=synced)
         check = get(server.raw, "check")
         if check is not None:
-            yield from _check((*at, "check"), check, listen)
+            yield from checks.problems((*at, "check"), check, listen)
         if listen is not None:
-            yield from _probed(server, listen, lenient.field(Server, server.raw, "check") if check else default)
+            probe = lenient.field(Server, server.raw, "check") if check else default
+            yield from checks.probed(at, probe, server.address, server.port, server.forwarding, listen)
     yield from _tunnel((*path, "tunnel"), get(service, "tunnel"))
     tunnelled = forwarding in (Forwarding.TUN, None) or any(each.forwarding in (Forwarding.TUN, None) for each in found)
     if get(service, "tunnel") is not None and not tunnelled:
@@ -164,43 +163,3 @@ def _tunnel(at: Path, raw: object) -> Iterator[Found]:
         yield (*at, "checksum"), "ipip has no header of its own to have a checksum; remove it, or write gue or gre"
     if kind is Tunnel.GRE and checksum is TunnelChecksum.REMOTE:
         yield (*at, "checksum"), "remote checksum offload is GUE's; write none or full for gre"
-
-
-def _check(path: Path, check: object, listen: Listen | None) -> Iterator[Found]:
-    if check is None or not isinstance(check, (dict, Check)):
-        return
-    interval, timeout = lenient.field(Check, check, "interval"), lenient.field(Check, check, "timeout")
-    if interval is not None and timeout is not None and timeout > interval:
-        hint = "" if says(check, "interval") else " (the default)"
-        yield (
-            (*path, "timeout"),
-            f"timeout {timeout} is longer than the interval {interval}{hint}; shorten it or lengthen the interval",
-        )
-    kind = lenient.field(Check, check, "type")
-    unclear = kind is None and get(check, "type") is not None
-    if kind is not CheckType.HTTP and not unclear:
-        for word in _HTTP_ONLY:
-            if says(check, word):
-                yield (*path, word), f"`{word}` is for http checks only; add type: http or remove it"
-    key = None if listen is None else listen.key
-    if key is None or key.mark or key.protocol is Protocol.TCP:
-        return
-    if kind in (CheckType.TCP, CheckType.HTTP) and get(check, "port") is None:
-        yield (
-            (*path, "type"),
-            f"a {kind.value} check cannot use the {key.protocol.value} port of the service; give the check a port"
-            " of its own, or type: none",
-        )
-
-
-def _probed(server: TargetView, listen: Listen, check: Check | None) -> Iterator[Found]:
-    """A service of several ports has none to probe."""
-    if server.port or (check is not None and check.port is not None):
-        return
-    kind = (check.type if check is not None else None) or usual_check(listen.protocol)
-    if kind is not CheckType.NONE:
-        yield (
-            server.at,
-            f"there is no single port of {server.address} to probe; give the check a port, like `check: {{type:"
-            f" {kind.value}, port: 80}}`, or write `check: {{type: none}}`",
-        )

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ha_lvs.config import lenient
-from ha_lvs.config.crosscheck import servers
+from ha_lvs.config.crosscheck import discover, servers
 from ha_lvs.config.crosscheck.view import View
 from ha_lvs.config.lenient import Found, children, get, tried, twice
+from ha_lvs.config.schema.discover import Discover
 from ha_lvs.config.schema.ipvs import Ipvs
 from ha_lvs.config.schema.listen import Listen
 from ha_lvs.config.schema.servers import Server, expand_server
@@ -19,6 +20,8 @@ from ha_lvs.model import FULL_PREFIX, HASHING_SCHEDULERS, Protocol
 SHARE_BY_WEIGHT = ("wrr", "wlc", "lblc", "lblcr", "sed", "nq", "twos")
 """Schedulers under which a growing weight is a growing share. To rr, lc and dh any weight above 0 is the same; sh and
 mh would move other servers' clients with each step; fo takes the highest alone, and ovf reads it as connections."""
+
+MOST_WEIGHT = 65535
 
 LEAST_WEIGHT = 10
 """From so much on a weight has steps to grow in."""
@@ -55,6 +58,7 @@ def _of_one(path: Path, service: object, *, synced: bool, switch: object) -> Ite
     if listen is not None and not clear(listen):
         listen = None
     yield from servers.problems(path, service, listen, synced=synced)
+    yield from discover.problems(path, service, listen, synced=synced)
     yield from _scheduling(path, service, listen)
     yield from _pool(path, service)
     yield from _on_down(path, service, switch)
@@ -83,6 +87,11 @@ def _scheduling(path: Path, service: object, listen: Listen | None) -> Iterator[
         yield (
             (*path, "one_packet"),
             f"only datagrams of UDP can do without a connection, and this is {_named(protocols)}",
+        )
+    if lenient.field(Service, service, "passive") and Protocol.TCP not in protocols:
+        yield (
+            (*path, "passive"),
+            f"only TCP has handshakes that could remain unfinished, and this is {_named(protocols)}; remove it",
         )
     if listen.key is not None and not listen.key.mark and listen.key.port == 0 and get(service, "persistence") is None:
         yield (
@@ -131,7 +140,7 @@ def _pool(path: Path, service: object) -> Iterator[Found]:
     weights = _weights(path, service)
     listed = get(service, "servers")
     if said and isinstance(listed, list) and len(weights) == len(listed):
-        yield from _quorum((*path, "quorum"), quorum, [weight for _, weight in weights])
+        yield from _quorum((*path, "quorum"), quorum, [*(weight for _, weight in weights), *_found(service)])
     if slow_start is None:
         return
     scheduler = lenient.field(Service, service, "scheduler")
@@ -142,13 +151,23 @@ def _pool(path: Path, service: object) -> Iterator[Found]:
             f" {', '.join(SHARE_BY_WEIGHT)}, or remove it",
         )
         return
-    for at, weight in weights:
+    found = lenient.field(Discover, get(service, "discover"), "weight")
+    for at, weight in [*weights, *([] if found is None else [((*path, "discover"), found)])]:
         if 0 < weight < LEAST_WEIGHT:
             yield (
                 at,
                 f"a weight of {weight} has no steps to grow in during the slow start; give every server of the service"
                 f" at least {LEAST_WEIGHT}: only the proportion counts",
             )
+
+
+def _found(service: object) -> list[int]:
+    """The weights of as many servers as may be found on the network."""
+    entry = get(service, "discover")
+    most, weight = (lenient.field(Discover, entry, name) for name in ("most", "weight"))
+    if most is None or weight is None or entry is None:
+        return []
+    return [MOST_WEIGHT if lenient.field(Discover, entry, "trust_weight") else weight] * most
 
 
 def _quorum(at: Path, quorum: QuorumEntry, weights: list[int]) -> Iterator[Found]:

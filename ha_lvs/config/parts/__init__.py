@@ -57,4 +57,5 @@ def director_part(config: Config, node: str, authentication: Authentication | No
         timeouts=timeouts(config),
         sysctls=sysctls(config),
         drain_s=config.ipvs.drain.seconds,
+        probers=config.ipvs.probers if isinstance(config.ipvs.probers, int) else 0,
     )

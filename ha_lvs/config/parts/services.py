@@ -8,24 +8,25 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from ha_lvs.config.derived import made_marks, usual_check
-from ha_lvs.config.durations import Duration
+from ha_lvs.config.derived import made_marks
+from ha_lvs.config.parts.checks import Checks
 from ha_lvs.config.schema import Config
 from ha_lvs.config.schema import servers as schema
-from ha_lvs.config.schema.listen import Listen
+from ha_lvs.config.schema.checks import Check
+from ha_lvs.config.schema.discover import Discover
 from ha_lvs.config.schema.services import OnDown
 from ha_lvs.config.schema.services import Service as ServiceEntry
 from ha_lvs.model import (
     FULL_PREFIX,
-    Check,
     Destination,
     DestinationKey,
     Encapsulation,
-    Endpoint,
     Forwarding,
     Quorum,
     RealServer,
+    ServerDiscovery,
     Service,
     ServiceKey,
     Timeouts,
@@ -33,7 +34,6 @@ from ha_lvs.model import (
     VirtualService,
 )
 
-_DEFAULT_TIMEOUT = Duration(1000)
 _EXPIRE = "expire_nodest_conn"
 
 
@@ -46,7 +46,9 @@ def virtual_services(config: Config) -> tuple[VirtualService, ...]:
     for each in config.services:
         expire = each.on_down is OnDown.EXPIRE or (each.on_down is None and switched_on)
         # The kernel has one switch: where it is on, connections are kept by keeping their server, with weight 0.
-        found.append(_virtual_service(each, keys[each.name], expire, each.inhibit or (some and not expire)))
+        passive = config.ipvs.passive if each.passive is None else each.passive
+        inhibit = each.inhibit or (some and not expire)
+        found.append(_virtual_service(each, _Outside(keys[each.name], expire, inhibit, passive)))
     return tuple(found)
 
 
@@ -76,15 +78,26 @@ def _keys(config: Config) -> dict[str, ServiceKey]:
     }
 
 
-def _virtual_service(service: ServiceEntry, key: ServiceKey, expire: bool, inhibit: bool) -> VirtualService:
+class _Outside(NamedTuple):
+    """What a service comes to by what the rest of the file says."""
+
+    key: ServiceKey
+    expire: bool
+    inhibit: bool
+    passive: bool
+
+
+def _virtual_service(service: ServiceEntry, outside: _Outside) -> VirtualService:
     made = service.made
-    if not isinstance(made, VirtualService) or (made.service.key, made.expire, made.inhibit) != (key, expire, inhibit):
-        made = _translated(service, key, expire, inhibit)
-        service.remember(made)
+    if isinstance(made, VirtualService) and (made.service.key, made.expire, made.inhibit, made.passive) == outside:
+        return made
+    made = _translated(service, outside)
+    service.remember(made)
     return made
 
 
-def _translated(service: ServiceEntry, key: ServiceKey, expire: bool, inhibit: bool) -> VirtualService:
+def _translated(service: ServiceEntry, outside: _Outside) -> VirtualService:
+    key = outside.key
     persistence, scheduler, quorum, sorry = service.persistence, service.scheduler, service.quorum, service.sorry
     prefix = None if persistence is None else persistence.prefix
     kernels = Service(
@@ -103,22 +116,42 @@ def _translated(service: ServiceEntry, key: ServiceKey, expire: bool, inhibit: b
         servers=tuple(_servers(service, key)),
         quorum=Quorum(quorum.least, quorum.of == "weight", quorum.hysteresis),
         sorry=None if sorry is None else _destination(sorry, service, key, 1),
-        inhibit=inhibit,
-        expire=expire,
+        inhibit=outside.inhibit,
+        expire=outside.expire,
         alpha=service.alpha,
         slow_start_s=service.slow_start.seconds if service.slow_start else 0.0,
+        panic=service.panic,
         traffic=service.listen.traffic,
+        passive=outside.passive,
+        discovery=None if service.discover is None else _discovery(service.discover, service, key),
+    )
+
+
+def _discovery(entry: Discover, service: ServiceEntry, key: ServiceKey) -> ServerDiscovery:
+    checks = Checks(service.check or Check(), service.listen, key)
+    tunnel = service.tunnel if service.forwarding is Forwarding.TUN else None
+    return ServerDiscovery(
+        type=entry.type,
+        networks=entry.networks,
+        forwarding=service.forwarding,
+        encapsulation=None if tunnel is None else _encapsulation(tunnel),
+        port=None if service.forwarding is Forwarding.NAT else key.port,
+        checks=checks.plans,
+        any_of=checks.any_of,
+        interfaces=entry.interfaces,
+        weight=entry.weight,
+        trust_weight=entry.trust_weight,
+        most=entry.most,
+        forget_after_s=entry.forget_after.seconds,
     )
 
 
 def _servers(service: ServiceEntry, key: ServiceKey) -> Iterator[RealServer]:
-    entry = service.check or schema.Check()
-    usual = _check(entry, service.listen)
+    usual = Checks(service.check or Check(), service.listen, key)
     for server in service.servers:
         destination = _destination(server, service, key, server.weight)
-        own, check = (entry, usual) if server.check is None else (server.check, _check(server.check, service.listen))
-        port = destination.key.port if own.port is None else own.port
-        yield RealServer(destination, Endpoint(server.address, port, check))
+        checks = usual if server.check is None else Checks(server.check, service.listen, key)
+        yield RealServer(destination, checks.of(server.address, destination), checks.any_of)
 
 
 def _destination(target: schema.Target, service: ServiceEntry, key: ServiceKey, weight: int) -> Destination:
@@ -139,17 +172,3 @@ def _encapsulation(tunnel: schema.TunnelEntry) -> Encapsulation | None:
         return None
     port = tunnel.port or schema.GUE_PORT if tunnel.type is Tunnel.GUE else 0
     return Encapsulation(tunnel.type, port, tunnel.checksum)
-
-
-def _check(check: schema.Check, listen: Listen) -> Check:
-    return Check(
-        type=check.type or usual_check(listen.protocol),
-        interval_s=check.interval.seconds,
-        timeout_s=(check.timeout or min(_DEFAULT_TIMEOUT, check.interval)).seconds,
-        rise=check.rise,
-        fall=check.fall,
-        path=check.path,
-        host=check.host or "",
-        status_min=check.status.low,
-        status_max=check.status.high,
-    )

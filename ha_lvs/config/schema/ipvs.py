@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ha_lvs.config import fields
+from ha_lvs.config import fields, values
 from ha_lvs.config.durations import Duration
-from ha_lvs.config.fields import FileModel, Group, InterfaceName, Port
+from ha_lvs.config.fields import Checked, FileModel, Flag, Group, InterfaceName, Port
 from ha_lvs.config.schema.sysctls import Sysctls
 from ha_lvs.model import OnStop
 
@@ -17,6 +17,24 @@ _LONGEST = "596h"
 """The kernel counts time-outs in ticks of a signed 32-bit number, of which 1000 may make a second."""
 
 Timeout = Annotated[Duration, fields.duration("1s", _LONGEST, 1000)]
+
+
+PROBERS_AUTO = "auto"
+MOST_PROBERS = 64
+
+
+def _probers(value: object) -> str | int:
+    if isinstance(value, str):
+        return values.choice(value, "number of probers", (PROBERS_AUTO, f"a number from 1 to {MOST_PROBERS}"))
+    return values.whole_number(value, 1, MOST_PROBERS)
+
+
+Probers = Annotated[
+    str | int,
+    Checked(
+        _probers, {"anyOf": [{"enum": [PROBERS_AUTO]}, {"type": "integer", "minimum": 1, "maximum": MOST_PROBERS}]}
+    ),
+]
 
 
 class ConnectionSync(FileModel):
@@ -56,6 +74,18 @@ class Ipvs(FileModel):
         default=Duration(60_000),
         description="How long a server that is taken out of the file may go on serving the connections that it has.",
         examples=["60s"],
+    )
+    probers: Probers = Field(
+        default=PROBERS_AUTO,
+        description="How many processes probe the servers; auto: one for up to 2000 endpoints, else one for each "
+        "processor, at most 8.",
+        examples=["auto", 4],
+    )
+    passive: Flag = Field(
+        default=False,
+        description="Whether the connection table is watched for servers whose handshakes (TCP) remain unfinished; "
+        "they are probed at once. A service may say otherwise. Reading a table of many connections takes time.",
+        examples=[True],
     )
     timeouts: TimeoutsEntry = Field(
         default=TimeoutsEntry(),

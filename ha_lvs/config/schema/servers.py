@@ -7,56 +7,14 @@ from typing import Annotated
 from pydantic import Field
 
 from ha_lvs.config import endpoints, fields, values
-from ha_lvs.config.durations import Duration
-from ha_lvs.config.fields import Address, Checked, FileModel, ForwardingMethod, Port, Shorthand, Status
-from ha_lvs.model import CheckType, Tunnel, TunnelChecksum
+from ha_lvs.config.fields import Address, FileModel, ForwardingMethod, Port, Shorthand
+from ha_lvs.config.schema.checks import Check
+from ha_lvs.model import Tunnel, TunnelChecksum
 
 GUE_PORT = 6080
 """Where GUE is expected unless told otherwise (IANA; Linux has no default of its own)."""
 
 _MOST_CONNECTIONS = 2**31 - 1
-
-
-class Check(FileModel):
-    """How a real server is probed."""
-
-    type: Annotated[CheckType, fields.choice("check type", fields.words(CheckType), CheckType)] | None = Field(
-        default=None,
-        description="What is tried; by default tcp for a tcp service and none for udp and sctp.",
-        examples=["tcp", "http", "none"],
-    )
-    interval: Annotated[Duration, fields.duration("10ms", "24h")] = Field(
-        default=Duration(2000), description="Time between the starts of two probes.", examples=["1s"]
-    )
-    timeout: Annotated[Duration, fields.duration("1ms", "24h")] | None = Field(
-        default=None,
-        description="A slower probe has failed; at most the interval, by default 1s or the shorter interval.",
-        examples=["500ms"],
-    )
-    rise: Annotated[int, fields.number(1, 1000)] = Field(
-        default=2, description="Successes in a row that bring a server back.", examples=[2]
-    )
-    fall: Annotated[int, fields.number(1, 1000)] = Field(
-        default=2, description="Failures in a row that take a server out.", examples=[2]
-    )
-    path: Annotated[str, Checked(values.http_path, {"type": "string", "pattern": "^/"})] = Field(
-        default="/", description="What an http check requests.", examples=["/healthz"]
-    )
-    host: Annotated[str, Checked(values.http_host, fields.STRING)] | None = Field(
-        default=None,
-        description="The Host header of an http check; by default the server's address.",
-        examples=["www.example.org"],
-    )
-    port: Port | None = Field(
-        default=None,
-        description="The port to probe; by default the server's. Needed where a service has several ports.",
-        examples=[8080],
-    )
-    status: Status = Field(
-        default=values.StatusRange(200, 399),
-        description="HTTP status codes that count as success.",
-        examples=["200-399", 204],
-    )
 
 
 class TunnelEntry(FileModel):

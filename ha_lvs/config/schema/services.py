@@ -9,15 +9,23 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
-from ha_lvs.config import fields, values
+from ha_lvs.config import fields, probing, values
 from ha_lvs.config.durations import Duration
-from ha_lvs.config.fields import FileModel, Flag, ForwardingMethod, Name, Shorthand
+from ha_lvs.config.fields import Checked, FileModel, Flag, ForwardingMethod, Name, Shorthand
+from ha_lvs.config.schema.checks import Check
+from ha_lvs.config.schema.discover import Discover
 from ha_lvs.config.schema.listen import LISTEN, Listen
-from ha_lvs.config.schema.servers import SERVER, TUNNEL, Check, Server, Sorry, TunnelEntry
+from ha_lvs.config.schema.servers import SERVER, TUNNEL, Server, Sorry, TunnelEntry
 from ha_lvs.model import SCHEDULERS
 
 PERSISTENCE_LOW, PERSISTENCE_HIGH = "1s", "744h"
 _MOST_QUORUM = 2**31 - 1
+_PERCENT_JSON = {
+    "anyOf": [
+        {"type": "string", "pattern": "^[0-9]{1,3} *%$"},
+        {"type": "integer", "minimum": 0, "maximum": 100},
+    ]
+}
 
 
 class OnDown(enum.Enum):
@@ -179,10 +187,27 @@ class Service(FileModel):
         "weight, and weights of at least 10.",
         examples=["30s"],
     )
+    panic: Annotated[int, Checked(probing.percentage, _PERCENT_JSON)] = Field(
+        default=0,
+        description="While fewer of its servers than this percentage are up, verdicts are not believed and all get "
+        "traffic: when everything fails at once, the fault is rarely the servers'. 0 for never.",
+        examples=["50%"],
+    )
+    passive: Flag | None = Field(
+        default=None,
+        description="Whether a server whose handshakes remain unfinished in the connection table is probed at once; by "
+        "default as `ipvs.passive` says.",
+        examples=[True],
+    )
     servers: list[Annotated[Server, SERVER]] = Field(
         default=[],
         description="The real servers.",
         examples=[["10.9.0.21", {"address": "10.9.0.22", "weight": 2}]],
+    )
+    discover: Discover | None = Field(
+        default=None,
+        description="Servers beside those that are found on the network; they get traffic only after a good check.",
+        examples=[{"type": "_http._tcp", "networks": ["10.9.0.0/24"]}],
     )
 
     _made: object = PrivateAttr(default=None)

@@ -29,10 +29,10 @@ import structlog
 
 from ha_lvs import files
 from ha_lvs.daemon.attend import running
-from ha_lvs.daemon.attend.privileges import RefusedError
 from ha_lvs.daemon.attend.subscribers import Subscribers
 from ha_lvs.daemon.channel import InstanceState, Quorums, QuorumState
 from ha_lvs.model import NotifyScript, Role
+from ha_lvs.programs.privileges import RefusedError
 
 log = structlog.get_logger()
 

@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Callable
 
 from ha_lvs.daemon.attend import running
-from ha_lvs.daemon.attend.privileges import RefusedError
 from ha_lvs.health.verdict import UNKNOWN, Verdict, judge
 from ha_lvs.model import Check, CheckType, ScriptTrack, ServerState
+from ha_lvs.programs.privileges import RefusedError
 
 Report = Callable[[str, bool, str], None]
 """Called as report(track, up, detail) for every look; whoever is called tells what is new from what is not."""

@@ -65,6 +65,14 @@ class Keepalived(Program):
         super().start()
         self._began = began
 
+    @property
+    def checkers_pid(self) -> int:
+        """Its process that checks real servers. Errors: LabError when there is none."""
+        try:
+            return int((self._directory / f"keepalived-{self.host.name}-checkers_pid").read_text())
+        except (OSError, ValueError) as problem:
+            raise LabError(f"keepalived on {self.host.name} has no process that checks: {problem}") from None
+
     def role(self) -> str:
         """The role of its first instance by its log since the last start; ``no answer`` from a dead or frozen one."""
         if not self.running or self._frozen():

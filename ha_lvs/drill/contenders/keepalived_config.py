@@ -25,6 +25,7 @@ from ha_lvs.model import (
     ConnectionSync,
     DirectorPart,
     Forwarding,
+    HttpCheck,
     RealServer,
     VirtualIp,
     VirtualService,
@@ -50,6 +51,15 @@ OWNER = 255
 
 _PATH_CHARACTERS = "/?[]@&()*+,;=:%~"
 """What stays as it is in a path: neither a quote nor what begins a comment or names a variable."""
+
+
+_CHECKERS = {
+    CheckType.TCP: "TCP_CHECK",
+    CheckType.HALF_OPEN: "TCP_CHECK",
+    CheckType.HTTP: "HTTP_GET",
+    CheckType.HTTPS: "SSL_GET",
+}
+"""What of ours it has; the others are told as not expressed."""
 
 
 def keepalived_config(config: Config, node: str) -> str:
@@ -93,6 +103,14 @@ def _not_expressed(config: Config, part: DirectorPart) -> Iterator[str]:
     checks = list(_checks(part))
     if any(check.rise > 1 for check in checks):
         yield "rise; the first successful check brings a server back."
+    for kind in dict.fromkeys(check.type.value for check in checks if check.type not in _CHECKERS):
+        yield f"checks of type {kind}."
+    if any(check.via is not None for check in checks):
+        yield "checks via the virtual IP; they go to the servers' own addresses."
+    if any(server.any_of and len(server.checks) > 1 for service in part.services for server in service.servers):
+        yield "`any` of several checks; all must be good."
+    if any(service.panic for service in part.services):
+        yield "the panic threshold."
     if any(check.timeout_s > LONGEST_S for check in checks):
         yield f"a check's timeout of more than {LONGEST_S} s."
     for service in part.services:
@@ -123,8 +141,7 @@ def _not_expressed_of(instance: VrrpInstance) -> Iterator[str]:
 
 def _checks(part: DirectorPart) -> Iterator[Check]:
     for service in part.services:
-        checks = (server.endpoint.check for server in service.servers)
-        yield from (check for check in checks if check.type is not CheckType.NONE)
+        yield from (each.check for server in service.servers for each in server.checks)
 
 
 def _global_defs(part: DirectorPart) -> Iterator[str]:
@@ -214,16 +231,19 @@ def _real_server(server: RealServer, usual: Forwarding) -> Iterator[str]:
     yield f"weight {server.destination.weight}"
     if server.destination.forwarding is not usual:
         yield f"lvs_method {_method(server.destination.forwarding)}"
-    check = server.endpoint.check
-    if check.type is CheckType.NONE:
-        return
-    lines = list(_check(check))
-    if server.endpoint.port != server.destination.key.port:
-        lines.insert(0, f"connect_port {server.endpoint.port}")
-    if check.type is CheckType.TCP:
-        yield from _block("TCP_CHECK", lines)
-    else:
-        yield from _block("HTTP_GET", [*lines, "http_protocol 1.1", "fast_recovery", *_block("url", _url(check))])
+    for endpoint in server.checks:
+        kind = _CHECKERS.get(endpoint.check.type)
+        if kind is None:
+            continue
+        lines = list(_check(endpoint.check))
+        if endpoint.port != server.destination.key.port:
+            lines.insert(0, f"connect_port {endpoint.port}")
+        if endpoint.address != server.destination.key.address:
+            lines.insert(0, f"connect_ip {endpoint.address}")
+        if endpoint.check.http is not None:
+            url = _block("url", _url(endpoint.check.http))
+            lines += ["http_protocol 1.1", "fast_recovery", *(["enable_sni"] if endpoint.check.tls else []), *url]
+        yield from _block(kind, lines)
 
 
 def _check(check: Check) -> Iterator[str]:
@@ -237,11 +257,11 @@ def _check(check: Check) -> Iterator[str]:
     yield f"delay_before_retry {_seconds(max(0.0, check.interval_s - check.timeout_s))}"
 
 
-def _url(check: Check) -> Iterator[str]:
-    yield f"path {quote(check.path, _PATH_CHARACTERS)}"
-    yield f"status_code {check.status_min}-{check.status_max}"
-    if check.host:
-        yield f"virtualhost {check.host}"
+def _url(http: HttpCheck) -> Iterator[str]:
+    yield f"path {quote(http.path, _PATH_CHARACTERS)}"
+    yield f"status_code {' '.join(f'{low}-{high}' for low, high in http.status)}"
+    if http.host:
+        yield f"virtualhost {http.host}"
 
 
 def _method(forwarding: Forwarding) -> str:

@@ -79,7 +79,10 @@ class Director(Program):
             return "no answer"
 
     def processes(self) -> dict[str, int]:
-        """The process ids by name: ``guardian``, ``elector``, ``director``, ``prober``; ended ones are not there."""
+        """The process ids by name: ``guardian``, ``elector``, ``director``, ``prober``; ended ones are not there.
+
+        Further probers are ``prober-2`` and so on.
+        """
         leader = self._started().pid
         found: dict[str, int] = {}
         for process in Path("/proc").iterdir():
@@ -91,7 +94,8 @@ class Director(Program):
                     continue
                 words = (process / "cmdline").read_bytes().decode().split("\0")
                 module = words[words.index("-m") + 1]
-                found[GUARDIAN if pid == leader else module.rpartition(".")[2]] = pid
+                name = words[words.index("--name") + 1] if "--name" in words else module.rpartition(".")[2]
+                found[GUARDIAN if pid == leader else name] = pid
         return found
 
     def _command(self) -> list[str]:

@@ -105,6 +105,7 @@ class Host:
         stderr: int | IO[Any] | None = None,
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
         """Starts a process on this host, in a session and process group of its own.
 
@@ -113,6 +114,7 @@ class Host:
         Arguments:
             stdin, stdout, stderr: as for `subprocess.Popen`.
             environment: variables beside our own.
+            pass_fds: descriptors that stay open in it, by the same numbers.
 
         Errors: LabError when it cannot be started.
         """
@@ -126,6 +128,7 @@ class Host:
                     env={**os.environ, **environment} if environment else None,
                     cwd=cwd,
                     start_new_session=True,
+                    pass_fds=pass_fds,
                 )
         except OSError as problem:
             raise LabError(f"{argv[0]} cannot be started on {self.name}: {problem}") from problem

@@ -12,7 +12,7 @@ import gc
 import os
 import socket
 
-from ha_lvs.kernel.options import IP_FREEBIND
+from ha_lvs.socket_options import IP_FREEBIND
 
 REALTIME_PRIORITY = 1
 

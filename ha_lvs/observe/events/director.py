@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ha_lvs.observe.events.event import IPVS, Event
+from ha_lvs.observe.events.event import DNS_SD, IPVS, Event
 
 EVENTS = (
     # --------------------------------------------------------------------------------------------------------- servers
@@ -50,6 +50,111 @@ EVENTS = (
         follows="It goes on doing so until a health check says otherwise: a restart takes no server out.",
         remedy="Nothing.",
         fields=("service", "server"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="server discovered",
+        message_id="1996c10d0b0c4edd8f9d66554d8fcfc6",
+        levels=("notice",),
+        subject="Server @HA_LVS_SERVER@ of service @HA_LVS_SERVICE@ announces itself",
+        happened=(
+            "Somebody announces server @HA_LVS_SERVER@ on the network by DNS-SD, and the config of service "
+            "@HA_LVS_SERVICE@ takes in such servers (discover). Its weight is to be @HA_LVS_WEIGHT@."
+        ),
+        follows="It is checked like the others, and gets traffic after its first good check.",
+        remedy="Nothing, if you know it. Announcements prove nothing; the networks in the config say who may come.",
+        fields=("service", "server", "weight"),
+        documentation=DNS_SD,
+    ),
+    Event(
+        phrase="discovered server is gone",
+        message_id="58bf994b1a6b4be6a666db7eac948ba9",
+        levels=("notice",),
+        subject="Server @HA_LVS_SERVER@ of service @HA_LVS_SERVICE@ is taken out",
+        happened="It had announced itself on the network, and now: @HA_LVS_REASON@.",
+        follows="It gets nothing new, and may finish its connections for a while (ipvs.drain). It is checked no more.",
+        remedy="Nothing, if it was to go. When it announces itself again, it is taken in again.",
+        fields=("service", "server", "reason"),
+        documentation=DNS_SD,
+    ),
+    Event(
+        phrase="servers cannot be discovered",
+        message_id="5427a6179b334dc4a59cb4ef551b184b",
+        levels=("warning",),
+        subject="This director cannot look for servers on the network",
+        happened="Looking for servers that announce themselves by DNS-SD has failed: @HA_LVS_DETAIL@.",
+        follows="It is tried again every few seconds. Servers that were found before, and those of the config, stay.",
+        remedy="Look at the interfaces (`discover.interfaces`), and at a firewall that drops UDP port 5353.",
+        fields=("detail",),
+        documentation=DNS_SD,
+    ),
+    Event(
+        phrase="server suspect",
+        message_id="e08ddaee56074917b738102b95115200",
+        levels=("notice",),
+        subject="Connections to server @HA_LVS_SERVER@ of service @HA_LVS_SERVICE@ do not come about",
+        happened=(
+            "More and more handshakes (SYN_RECV) with server @HA_LVS_SERVER@ remain unfinished in the connection "
+            "table, and they are more than half of its connections."
+        ),
+        follows="It is probed at once, and again while that goes on. It keeps its traffic unless the check fails.",
+        remedy=(
+            "None, if the check fails now: the server is down. If it goes on succeeding, look at what clients reach "
+            "and the check does not: the virtual IP on the server, its way to them, its backlog. Or it is a SYN flood."
+        ),
+        fields=("service", "server"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="connection table not read whole",
+        message_id="4c7c741278154b11bd43ff0dcf855507",
+        levels=("warning",),
+        subject="The connection table is too long, or cannot be read, to watch handshakes in it",
+        happened="For passive evidence (`passive`) the table is read every second, but: @HA_LVS_DETAIL@.",
+        follows="Servers are judged by the part that was read, which is a sample, or by their checks alone.",
+        remedy="Nothing. Or turn off `passive`, and have the checks run more often.",
+        fields=("detail",),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="server check warns",
+        message_id="a37dec037fe2420293dd09d35b675aa5",
+        levels=("warning",),
+        subject="Server @HA_LVS_SERVER@ of @HA_LVS_SERVICE@ is up, and something is wrong: @HA_LVS_WARNING@",
+        happened=(
+            "The check of server @HA_LVS_SERVER@ of service @HA_LVS_SERVICE@ succeeds and warns: @HA_LVS_WARNING@."
+        ),
+        follows="Nothing yet: the server serves. A certificate that has expired will take it out of the pool.",
+        remedy="Renew the certificate. How long before it is warned of is the check's `tls: {warn_before: 336h}`.",
+        fields=("service", "server", "warning"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="pool kept in panic",
+        message_id="e987c621affd4251b91d92dd02c7e61f",
+        levels=("error",),
+        subject="So many servers of @HA_LVS_SERVICE@ fail that their checks are not believed",
+        happened=(
+            "Of the @HA_LVS_SERVERS@ servers of service @HA_LVS_SERVICE@ only @HA_LVS_UP@ are up, which is below its "
+            "panic threshold. When so many fail at once, the fault is rarely theirs."
+        ),
+        follows="All servers get traffic, those that are down too, until enough are up again, and a sorry server none.",
+        remedy=(
+            "Look at what the servers have in common: the way to them, their switch, a back end that all need. "
+            "`ha-lvs status` gives the reason of each."
+        ),
+        fields=("service", "up", "servers"),
+        documentation=IPVS,
+    ),
+    Event(
+        phrase="panic over",
+        message_id="d36da474b2704ccaa4ff71e82c984276",
+        levels=("notice",),
+        subject="Enough servers of @HA_LVS_SERVICE@ are up again",
+        happened="Of the @HA_LVS_SERVERS@ servers of service @HA_LVS_SERVICE@ @HA_LVS_UP@ are up again.",
+        follows="Their checks are believed again: those that are down get no traffic.",
+        remedy="None is needed.",
+        fields=("service", "up", "servers"),
         documentation=IPVS,
     ),
     Event(
@@ -151,6 +256,39 @@ EVENTS = (
         remedy="Look whether the module ip_vs is loaded and whether the daemon still has CAP_NET_ADMIN.",
         fields=("detail",),
         documentation=IPVS,
+    ),
+    Event(
+        phrase="prober is silent; verdicts are stale",
+        message_id="f2e714f9b416419697690bee37d60e0b",
+        levels=("warning",),
+        subject="The @HA_LVS_PROCESS@ process tells nothing of its servers",
+        happened=(
+            "Nothing has come from the @HA_LVS_PROCESS@ process for @HA_LVS_SILENT_S@ seconds. It probes "
+            "@HA_LVS_ENDPOINTS@ endpoints."
+        ),
+        follows=(
+            "The pools stay as they are: servers of its that go down meanwhile go on getting traffic. The status marks "
+            "them as stale. The guardian kills the process if it stays silent, and starts another one, which begins "
+            "with what is known."
+        ),
+        remedy=(
+            "Nothing, if it is soon back. If it comes again and again, look for a machine without processor time or "
+            "memory, and whether a check waits for something (a file on a network share, a program that never ends)."
+        ),
+        fields=("process", "silent_s", "endpoints"),
+    ),
+    Event(
+        phrase="prober is back",
+        message_id="1bd38fbbb4504a7faf210a7cbb209f88",
+        levels=("notice",),
+        subject="The @HA_LVS_PROCESS@ process tells of its servers again",
+        happened="The @HA_LVS_PROCESS@ process, which had been silent, or another one in its place, is heard again.",
+        follows=(
+            "What it says of its servers counts as ever. Where another one was started, each server stays stale until "
+            "it has been probed."
+        ),
+        remedy="Nothing.",
+        fields=("process",),
     ),
     Event(
         phrase="ownership unknown",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DNS_SD = "https://www.rfc-editor.org/rfc/rfc6763"
 IPVS = "man:ipvsadm(8)"
 SCHED = "man:sched(7)"
 UNIT = "man:systemd.service(5)"

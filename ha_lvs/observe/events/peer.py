@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ha_lvs.observe.events.event import Event
-
-DNS_SD = "https://www.rfc-editor.org/rfc/rfc6763"
+from ha_lvs.observe.events.event import DNS_SD, Event
 
 EVENTS = (
     # -------------------------------------------------------------------------------------------------------- the link
@@ -107,6 +105,72 @@ EVENTS = (
         follows="A take-over changes nothing for clients.",
         remedy="Nothing.",
         fields=("node", "ours"),
+    ),
+    # ------------------------------------------------------------------------------------------------------- verdicts
+    Event(
+        phrase="verdicts of the peer hold meanwhile",
+        message_id="b444ed1c00514cfc8cb604c3091e2125",
+        levels=("info",),
+        subject="Servers that this node has not probed yet are as the other director says",
+        happened=(
+            "Of endpoints that have no verdict of this node yet, the other director says that @HA_LVS_UP@ are up and "
+            "@HA_LVS_DOWN@ are down; of @HA_LVS_LAPSED@ nobody there says anything any more."
+        ),
+        follows="Those that are up get traffic, those that are down do not, each until it has been probed here.",
+        remedy="Nothing.",
+        fields=("up", "down", "lapsed"),
+    ),
+    Event(
+        phrase="directors disagree about a server",
+        message_id="74426cb7bd1c47fd87359c71ceadae99",
+        levels=("warning",),
+        subject="@HA_LVS_SERVER@ is @HA_LVS_HERE@ for this node and @HA_LVS_THERE@ for @HA_LVS_NODE@",
+        happened=(
+            "For a while now the checks of this node have found @HA_LVS_SERVER@ @HA_LVS_HERE@, and those of "
+            "@HA_LVS_NODE@ have found it @HA_LVS_THERE@."
+        ),
+        follows="Each director goes by its own checks. The end is told, unless the link to the other one is lost.",
+        remedy=(
+            "This points at the network between one director and the server (a cable, a VLAN, a route, a firewall, a "
+            "wrong address in its neighbour table) rather than at the server: ask it from the director that finds it "
+            "down. Or the server treats the two differently; look whether its access rules name both."
+        ),
+        fields=("server", "node", "here", "there"),
+    ),
+    Event(
+        phrase="directors disagree about many servers",
+        message_id="6bcfb45f0891471191a67d261527159d",
+        levels=("warning",),
+        subject="The directors disagree about @HA_LVS_SERVERS@ servers",
+        happened=(
+            "For a while now @HA_LVS_SERVERS@ endpoints are up for one director and down for the other. They are not "
+            'all told of one by one; "ha-lvs status" shows them.'
+        ),
+        follows="Each director goes by its own checks. It is told when they agree about all servers again.",
+        remedy=(
+            "This points at the network between one director and the servers. If that one is active, consider to hand "
+            'over to the other with "ha-lvs handover".'
+        ),
+        fields=("servers",),
+    ),
+    Event(
+        phrase="directors agree again",
+        message_id="838c0de0801f4d1482538295d9a86962",
+        levels=("notice",),
+        subject="This node and @HA_LVS_NODE@ agree about @HA_LVS_SERVER@ again",
+        happened="The checks of this node and of @HA_LVS_NODE@, which had differed, find the same of @HA_LVS_SERVER@.",
+        follows="Nothing.",
+        remedy="Nothing.",
+        fields=("server", "node"),
+    ),
+    Event(
+        phrase="directors agree about all servers again",
+        message_id="d8590dacd43c47be8ec888ec7b76f3f4",
+        levels=("notice",),
+        subject="The directors agree about all servers again",
+        happened="Many servers had been up for one director and down for the other; there is none any more.",
+        follows="Nothing.",
+        remedy="Nothing.",
     ),
     # --------------------------------------------------------------------------------------------------- handing over
     Event(

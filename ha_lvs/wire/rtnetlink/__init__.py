@@ -8,6 +8,7 @@ loaded for a few kinds of message. pyroute2 is the dumb twin in the tests. The r
     routes     virtual routes
     rules      virtual routing rules
     links      interfaces: their state, their settings, macvlan
+    ways       how a packet would leave: route and neighbour (of probes; not in `decode`)
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_lvs.daemon.accounts import group_name, user_name
 from ha_lvs.errors import PlatformError
+from ha_lvs.programs.accounts import group_name, user_name
 
 ROOT = 0
 SOFT_FILE_LIMIT = 1024
@@ -216,7 +216,9 @@ class Become:
 
 
 def _be_ordinary() -> None:
-    """Gives back what only a director has: its place before all others, and its limits."""
+    """Gives back what only a director has: its place before all others, its limits, the signals that it ignores."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     for kind in (resource.RLIMIT_RTPRIO, resource.RLIMIT_MEMLOCK):
         resource.setrlimit(kind, (0, 0))

@@ -1,0 +1,1 @@
+"""What a probe says to a server and makes of its answers: dialogues of each protocol. Pure, bytes to values."""

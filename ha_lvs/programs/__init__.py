@@ -1,0 +1,1 @@
+"""Running operators' programs, as whom and how: for the attendant's scripts and the prober's exec checks."""
