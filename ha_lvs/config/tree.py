@@ -30,6 +30,7 @@ TOP = "(top level)"
 
 _MAX_VALUES = 1_000_000
 _MAX_DEPTH = 100
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep; close some brackets"
 _WORDS = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
     word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
 }
@@ -147,7 +148,10 @@ def parse(content: bytes) -> Tree:
         mark = problem.problem_mark or problem.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = ", ".join(part for part in (problem.context, problem.problem) if part) or "unreadable"
-        tree.faults.append(Fault(place, (), f"not YAML: {what}; check indentation, colons, brackets and quotes"))
+        if "nesting depth" in what:  # newer releases of libyaml give up before our own limit is seen
+            tree.faults.append(Fault(place, (), _TOO_DEEP))
+        else:
+            tree.faults.append(Fault(place, (), f"not YAML: {what}; check indentation, colons, brackets and quotes"))
     except yaml.YAMLError as problem:
         found = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
         place = _end_of(text[: found.start()]) if found else (1, 1)
@@ -155,7 +159,7 @@ def parse(content: bytes) -> Tree:
         shown = f" {found[0]!r}" if found else ""
         tree.faults.append(Fault(place, (), f"not YAML: {reason}{shown}; remove it"))
     except _TooDeep as problem:
-        tree.faults.append(Fault(problem.place, (), f"nested more than {_MAX_DEPTH} deep; close some brackets"))
+        tree.faults.append(Fault(problem.place, (), _TOO_DEEP))
     except RecursionError:
         tree.faults.append(Fault((1, 1), (), "nested too deeply; are aliases nesting in each other?"))
     except _TooLarge:
