@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from ha_lvs.drill.lab.waiting import wait_for
 from ha_lvs.kernel.namespace import new_network_namespace
 from ha_lvs.model import VirtualIp, VrrpInstance
 
@@ -43,8 +44,19 @@ def ip(command: str) -> None:
 
 
 def own(address: str, interface: str = "e0") -> None:
-    """Gives an interface an address that can be used at once."""
+    """Gives an interface an address that can be used at once.
+
+    The kernel makes an IPv6 address a place to deliver to a moment later, in a worker of its own.
+    """
     ip(f"addr add {address} dev {interface}" + (" nodad" if ":" in address else ""))
+    plain = address.partition("/")[0]
+    if ":" in address and _has_carrier(interface):
+        wait_for(lambda: asked(f"-6 route show table local {plain}"), 20, f"{plain} to be local")
+
+
+def _has_carrier(interface: str) -> bool:
+    (link,) = asked(f"link show dev {interface}")
+    return "LOWER_UP" in link["flags"]
 
 
 def asked(command: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import struct
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ha_lvs.errors import LabError
 from ha_lvs.wire import rtnetlink
@@ -43,6 +45,18 @@ def batch(commands: Iterable[str], program: str = "ip") -> None:
     Errors: LabError with what `ip` said about the line that failed.
     """
     finish_batch(start_batch(commands, program))
+
+
+def ask(command: str) -> list[dict[str, Any]]:
+    """What `ip` shows, in all detail, in the calling thread's namespace.
+
+    Errors: LabError.
+    """
+    ran = subprocess.run(["ip", "-d", "-j", *command.split()], check=False, capture_output=True, text=True)
+    if ran.returncode:
+        raise LabError(f"ip {command}: {ran.stderr.strip()}")
+    found: list[dict[str, Any]] = json.loads(ran.stdout or "[]")
+    return [each for each in found if each]
 
 
 def start_batch(commands: Iterable[str], program: str = "ip") -> subprocess.Popen[str]:

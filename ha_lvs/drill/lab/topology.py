@@ -268,9 +268,17 @@ class Lab:
                 )
         for process in pending:
             namespaces.finish_batch(process)
+        wait_for(self._forwards, 20, f"the switch of {self.name} to forward on every port")
         self.servers = [
             Server(host, self.directory / name) for name, host in self.hosts.items() if name.startswith("s")
         ]
+
+    def _forwards(self) -> bool:
+        """Whether every cable is plugged in as the switch sees it, which learns of carriers a moment later."""
+        with self._the_switch().inside():
+            shown = namespaces.ask(f"link show master {BRIDGE}")
+        states = [each["linkinfo"]["info_slave_data"]["state"] for each in shown]
+        return states == ["forwarding"] * len(self.hosts)
 
     def _the_switch(self) -> Namespace:
         if self._switch is None:
