@@ -82,7 +82,14 @@ def test_each_is_a_process_of_its_own_name_on_channels_of_its_own(tmp_path: Path
             for name, expected in zip(names(3), ("ha-lvs-prober", "ha-lvs-prober-2", "ha-lvs-prober-3"), strict=True):
                 assert Path(f"/proc/{found[name]}/comm").read_text() == f"{expected}\n"
                 director = directors_end(guardian, name)
-                assert director.receive()[0] == Hello()
+                heard: list[object] = []
+
+                def greeted(director: Channel = director, heard: list[object] = heard) -> bool:
+                    heard += director.receive()
+                    return bool(heard)
+
+                await until(greeted, f"{name} to greet the director")
+                assert heard[0] == Hello()
                 director.close()
 
     asyncio.run(live())
